@@ -1,1 +1,5 @@
 //! Placeholder.
+
+pub mod content;
+pub mod program;
+pub mod store;

@@ -1,0 +1,3 @@
+//! What the node keeps on disk.
+
+pub mod bundle;
