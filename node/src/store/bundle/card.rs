@@ -65,7 +65,7 @@ pub fn write_card(bundle: &Bundle, role: Role, note: &[u8], to: &Path) -> Result
     if note.len() > MAX_NOTE {
         return Err(CardError::Part(NOTE_FILE.to_owned()));
     }
-    if !bundle.complete().is_some_and(|complete| complete >= role) {
+    if bundle.complete() < Some(role) {
         return Err(BundleError::Incomplete.into());
     }
     let failed = |source| CardError::File {
@@ -118,12 +118,12 @@ pub fn read_card(from: &Path, shelf: &Bundles) -> Result<(Arc<Bundle>, Vec<u8>),
     if zip.len() > MAX_FILES + 2 {
         return Err(CardError::Part("files".to_owned()));
     }
-    let mut parts = zip.files().map_err(CardError::Zip)?;
-    let note = read_part(&mut parts, NOTE_FILE, MAX_NOTE)?;
-    let program = Program::decode(read_part(&mut parts, MANIFEST_FILE, MAX_MANIFEST_SIZE)?)?;
+    let parts = zip.files().map_err(CardError::Zip)?;
+    let note = read_part(parts, NOTE_FILE, MAX_NOTE)?;
+    let program = Program::decode(read_part(parts, MANIFEST_FILE, MAX_MANIFEST_SIZE)?)?;
     let was_there = shelf.get(program.id())?.is_some();
     let bundle = shelf.create(&program)?;
-    if let Err(error) = read_files(&bundle, &mut parts) {
+    if let Err(error) = read_files(&bundle, parts) {
         if !was_there {
             shelf.remove(program.id())?;
         }
