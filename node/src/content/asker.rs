@@ -145,6 +145,7 @@ impl<C: Connector> Asker<C> {
                     // What arrived counts.
                     while let Some(done) = work.jobs.join_next().await {
                         self.tell(work.finished(done)?).await?;
+                        work.hand_over(&mut line, &self.bundle);
                     }
                     return Err(over);
                 }

@@ -7,6 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +34,7 @@ impl HaveFile {
     pub(super) fn open(path: &Path) -> Result<Self, BundleError> {
         let failed = |source| BundleError::io(path, source);
         let file = OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
             .open(path)
@@ -43,11 +45,13 @@ impl HaveFile {
             len: 0,
         };
         let found = this.file.metadata().map_err(failed)?.len();
-        if found < MAGIC.len() as u64 {
-            this.write(&MAGIC)?;
-        } else {
+        let mut magic = [0; MAGIC.len()];
+        if this.file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC {
             this.len = found - (found - MAGIC.len() as u64) % 4;
             this.file.set_len(this.len).map_err(failed)?;
+        } else {
+            this.file.set_len(0).map_err(failed)?;
+            this.write(&MAGIC)?;
         }
         Ok(this)
     }

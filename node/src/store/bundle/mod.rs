@@ -23,6 +23,8 @@ mod files;
 mod have;
 mod shelf;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -119,6 +121,8 @@ pub struct Bundle {
     program: Program,
     files: FileCache,
     removed: AtomicBool,
+    /// Held while the files are synced, which takes long.
+    settling: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -230,6 +234,7 @@ impl Bundle {
     /// Syncs the files of a complete copy and says so on disk, so that the next start need not hash them
     /// again. Does nothing if it was done. The bundle is of full use without it.
     pub fn settle(&self) -> Result<(), BundleError> {
+        let _one_at_a_time = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let role = self.complete().ok_or(BundleError::Incomplete)?;
         if self.state().settled >= Some(role) {
             return Ok(());

@@ -224,6 +224,7 @@ fn load(dir: PathBuf, id: ProgramId) -> Result<Bundle, BundleError> {
         program,
         files,
         removed: AtomicBool::new(false),
+        settling: Mutex::new(()),
         state: Mutex::new(state),
     };
     if !candidates.is_empty() {
