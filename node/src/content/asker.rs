@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     io,
     ops::Range,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
@@ -29,14 +29,17 @@ use parlor_proto::{
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
-use super::{BUFFER, Connector, PATIENCE, Stream};
+use super::{BATCH, BUFFER, Connector, PATIENCE, Stream};
 use crate::store::bundle::{Bundle, BundleError, Written};
 
 /// How many batches of one source are verified and written at a time.
-const MAX_JOBS: usize = 3;
+const MAX_JOBS: usize = 1;
+
+/// How long a chunk may wait for others, to be handed over with them: threads are not woken for each one.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// How long a manifest may take: its 4 MiB at 300 kbit/s.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(120);
@@ -124,12 +127,16 @@ impl<C: Connector> Asker<C> {
         self.tell(Told::Ready(has)).await?;
 
         let mut work = Work::default();
+        let mut linger = pin!(sleep(LINGER));
         loop {
             if let Err(fault) = work.cut(&line.buffer[..line.filled]) {
                 return Err(self.fault(fault).await);
             }
-            work.hand_over(&mut line, &self.bundle);
+            if work.chunks.len() >= BATCH / 2 || work.owed.is_empty() || linger.is_elapsed() {
+                work.hand_over(&mut line, &self.bundle);
+            }
             tokio::select! {
+                () = &mut linger, if !linger.is_elapsed() => {}
                 Some(done) = work.jobs.join_next() => self.tell(work.finished(done)?).await?,
                 Some(ranges) = self.asks.recv() => {
                     work.owed.extend(ranges.iter().cloned().flatten().map(|chunk| Owed::Chunk(ChunkIndex(chunk))));
@@ -138,11 +145,17 @@ impl<C: Connector> Asker<C> {
                 }
                 came = line.exchange(), if line.filled < line.buffer.len() => {
                     let over = match came {
-                        Ok(true) => continue,
+                        Ok(true) => {
+                            if work.chunks.is_empty() {
+                                linger.as_mut().reset(Instant::now() + LINGER);
+                            }
+                            continue;
+                        }
                         Ok(false) => SourceError::Ended,
                         Err(error) => error.into(),
                     };
                     // What arrived counts.
+                    work.hand_over(&mut line, &self.bundle);
                     while let Some(done) = work.jobs.join_next().await {
                         self.tell(work.finished(done)?).await?;
                         work.hand_over(&mut line, &self.bundle);

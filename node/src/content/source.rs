@@ -2,9 +2,12 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     io,
     ops::Range,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use parlor_proto::{
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Authoriser, BATCH, BUFFER, PATIENCE, Stream};
@@ -29,6 +32,9 @@ pub const MAX_STREAMS: usize = 64;
 
 /// The most streams served to one peer at a time.
 pub const MAX_STREAMS_PER_PEER: usize = 4;
+
+/// How many chunks are read at a time from the system's memory: few, so that they are still near when sent.
+const CACHED_BATCH: usize = 4;
 
 /// How long an asker may ask nothing before its stream is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -200,13 +206,15 @@ impl<S: Stream> Serving<'_, S> {
         }
     }
 
-    /// Sends chunks, reading the next batch while one is sent.
+    /// Sends chunks. What the system has in memory is sent as it is read; from the first chunk that must come
+    /// from the disk, the next batch is read while one is sent.
     async fn answer(&mut self, ranges: &[Range<u32>]) -> Result<(), ServeError> {
         let chunks: Vec<ChunkIndex> = ranges.iter().cloned().flatten().map(ChunkIndex).collect();
         if !chunks.iter().all(|chunk| self.served.allowed.contains(*chunk)) {
             return Err(ServeError::Beyond);
         }
-        let mut batches = chunks.chunks(BATCH).map(<[ChunkIndex]>::to_vec);
+        let slow = self.answer_cached(&chunks).await?;
+        let mut batches = chunks[slow..].chunks(BATCH).map(<[ChunkIndex]>::to_vec);
         let mut next = batches.next().map(|batch| self.read(batch));
         while let Some(reading) = next {
             let (buffer, len) = joined(reading.await)?;
@@ -217,6 +225,31 @@ impl<S: Stream> Serving<'_, S> {
         }
         self.sent -= (chunks.len() * CHUNK_HEADER_LEN) as u64;
         send(self.stream, &Reply::End.encode()).await
+    }
+
+    /// Sends the first chunks as long as they are in memory; tells how many.
+    async fn answer_cached(&mut self, chunks: &[ChunkIndex]) -> Result<usize, ServeError> {
+        let mut buffer = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER]);
+        let mut done = 0;
+        for batch in chunks.chunks(CACHED_BATCH) {
+            let (mut end, mut read) = (0, 0);
+            for chunk in batch {
+                let body = end + CHUNK_HEADER_LEN;
+                let Some(len) = self.served.bundle.read_chunk_cached(*chunk, &mut buffer[body..]) else {
+                    break;
+                };
+                end = frame_chunk(&mut buffer, end, *chunk, len);
+                read += 1;
+            }
+            send(self.stream, &buffer[..end]).await?;
+            self.sent += end as u64;
+            done += read;
+            if read < batch.len() {
+                break;
+            }
+        }
+        self.spare.push(buffer);
+        Ok(done)
     }
 
     /// Starts reading a batch, as frames; gives the buffer and how much of it is filled.
@@ -238,6 +271,14 @@ impl<S: Stream> Serving<'_, S> {
     }
 }
 
+/// Writes the header of a chunk whose `len` bytes were read to behind it; gives the end of the frame.
+fn frame_chunk(buffer: &mut [u8], start: usize, chunk: ChunkIndex, len: usize) -> usize {
+    let body = start + CHUNK_HEADER_LEN;
+    // A chunk is 64 KiB at most.
+    buffer[start..body].copy_from_slice(&chunk_header(chunk, u32::try_from(len).unwrap_or(u32::MAX)));
+    body + len
+}
+
 /// Reads one request; none if the asker has closed the stream.
 async fn receive<S: Stream>(stream: &mut S) -> Result<Option<Request>, ServeError> {
     let mut header = [0; HEADER_LEN];
@@ -253,16 +294,30 @@ async fn receive<S: Stream>(stream: &mut S) -> Result<Option<Request>, ServeErro
 
 /// Writes all of `bytes`, as long as the asker takes some of it from time to time.
 async fn send<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> Result<(), ServeError> {
-    while !bytes.is_empty() {
-        let len = timeout(PATIENCE, stream.write(bytes))
-            .await
-            .map_err(|_| ServeError::Stalled)??;
-        if len == 0 {
-            return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+    // One timer for all of it, asked only when nothing moves: to set one for each write costs as much as a write.
+    let (mut timer, mut moved) = (pin!(sleep(PATIENCE)), false);
+    poll_fn(|cx| {
+        while !bytes.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                Poll::Ready(len) => {
+                    bytes = &bytes[len..];
+                    moved = true;
+                }
+                Poll::Pending => {
+                    while timer.as_mut().poll(cx).is_ready() {
+                        if !std::mem::take(&mut moved) {
+                            return Poll::Ready(Err(ServeError::Stalled));
+                        }
+                        timer.as_mut().reset(Instant::now() + PATIENCE);
+                    }
+                    return Poll::Pending;
+                }
+            }
         }
-        bytes = &bytes[len..];
-    }
-    Ok(())
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -535,7 +535,15 @@ async fn a_full_disk_ends_a_fetch_which_goes_on_when_there_is_room() {
     bundle
         .write_chunks(&[(ChunkIndex(0), world.sample.chunk(0))])
         .unwrap();
-    // Room for all when it starts, and not any more when half of it came.
+    // A file system that cannot reserve room, where there is room for all when it starts, and not any more
+    // when half of it came.
+    let file = disk.path().join(format!(
+        "programs/{}/files/data/big.bin",
+        world.sample.program.id()
+    ));
+    let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
+    file.set_len(64 * 1024).unwrap();
+    file.set_len(world.sample.contents[0].len() as u64).unwrap();
     let (progress, mut watched) = watch::channel(Progress::default());
     let wanted = Wanted {
         bundle: bundle.clone(),

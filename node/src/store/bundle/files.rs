@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::FileExt as _,
+    os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use parlor_proto::program::FileEntry;
+use rustix::{fs::FallocateFlags, io::Errno};
 
 use super::BundleError;
 
@@ -43,7 +44,7 @@ impl FileCache {
         self.root.join(entry.path.as_str())
     }
 
-    /// Makes a file at its full length, without giving it room on disk yet. What is in it stays.
+    /// Makes a file at its full length and reserves its room on disk. What is in it stays.
     /// `folders` has the folders that are known to exist.
     pub(super) fn create(
         &self,
@@ -63,13 +64,19 @@ impl FileCache {
                 .create(true)
                 .truncate(false)
                 .open(&path)?;
-            if file.metadata()?.len() == entry.size {
-                Ok(())
-            } else {
-                file.set_len(entry.size)
+            if file.metadata()?.len() != entry.size {
+                file.set_len(entry.size)?;
             }
+            reserve(&file, entry.size)
         };
         sized().map_err(|source| BundleError::io(&path, source))
+    }
+
+    /// How much room these files still need on disk, bytes.
+    pub(super) fn room_needed<'a>(&self, entries: impl Iterator<Item = &'a FileEntry>) -> u64 {
+        let has =
+            |entry| fs::metadata(self.path(entry)).map_or(0, |found| found.blocks().saturating_mul(512));
+        entries.map(|entry| entry.size.saturating_sub(has(entry))).sum()
     }
 
     pub(super) fn read_at(
@@ -81,6 +88,29 @@ impl FileCache {
     ) -> Result<(), BundleError> {
         let mut read = || self.get(index, entry, false)?.read_exact_at(buffer, offset);
         read().map_err(|source| BundleError::io(&self.path(entry), source))
+    }
+
+    /// Like [`Self::read_at`], if that can be done without waiting for the disk; else says no.
+    pub(super) fn read_cached(
+        &self,
+        index: usize,
+        entry: &FileEntry,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> bool {
+        #[cfg(target_os = "linux")]
+        {
+            let len = buffer.len();
+            let into = &mut [io::IoSliceMut::new(buffer)];
+            self.get(index, entry, false).is_ok_and(|file| {
+                rustix::io::preadv2(file, into, offset, rustix::io::ReadWriteFlags::NOWAIT) == Ok(len)
+            })
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = (index, entry, buffer, offset);
+            false
+        }
     }
 
     pub(super) fn write_at(
@@ -115,6 +145,18 @@ impl FileCache {
             file: file.clone(),
         });
         Ok(file)
+    }
+}
+
+/// Reserves a file's room, so that a disk that is too small is found before anything is fetched, and writing
+/// is faster. Not every file system can; then writing finds out.
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    if size == 0 {
+        return Ok(());
+    }
+    match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, size) {
+        Err(error) if error == Errno::NOSPC || error == Errno::DQUOT => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

@@ -175,37 +175,43 @@ impl Bundle {
 
     /// Reads a chunk into the beginning of `buffer` (at least [`CHUNK_SIZE`] bytes long); tells its length.
     pub fn read_chunk(&self, index: ChunkIndex, buffer: &mut [u8]) -> Result<usize, BundleError> {
-        if !self.state().have.contains(index) {
-            return Err(if self.program.chunk(index).is_some() {
-                BundleError::Incomplete
-            } else {
-                BundleError::Unknown
-            });
-        }
-        self.not_removed()?;
-        let chunk = self.program.chunk(index).ok_or(BundleError::Unknown)?;
+        let chunk = self.readable(index)?;
         let len = chunk.len as usize;
         self.read_at(&chunk, &mut buffer[..len])?;
         Ok(len)
     }
 
-    /// Makes the files of a copy for `role` at their full length, and checks that the disk has room for what
-    /// is missing. To be called before chunks are written; calling it again is cheap.
-    pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
-        let mut missing = self.program.chunks_for(role);
-        {
-            let state = self.state();
-            missing.remove_all(&state.have);
-            if missing.is_empty() && self.is_complete(&state, role) && state.laid_out >= Some(role) {
-                return Ok(());
-            }
+    /// Like [`Self::read_chunk`] if the system has the chunk in memory; else, or if anything is wrong, nothing.
+    /// The one call here that does not block.
+    pub(crate) fn read_chunk_cached(&self, index: ChunkIndex, buffer: &mut [u8]) -> Option<usize> {
+        let chunk = self.readable(index).ok()?;
+        let len = chunk.len as usize;
+        let entry = &self.program.manifest().files[chunk.file];
+        self.files
+            .read_cached(chunk.file, entry, &mut buffer[..len], chunk.offset)
+            .then_some(len)
+    }
+
+    fn readable(&self, index: ChunkIndex) -> Result<Chunk, BundleError> {
+        let chunk = self.program.chunk(index).ok_or(BundleError::Unknown)?;
+        if !self.state().have.contains(index) {
+            return Err(BundleError::Incomplete);
         }
         self.not_removed()?;
-        files::check_room(&self.dir, self.program.size_of(&missing))?;
-        let mut folders = HashSet::new();
-        for (_, entry) in self.program.files_for(role) {
-            self.files.create(entry, &mut folders)?;
+        Ok(chunk)
+    }
+
+    /// Makes the files of a copy for `role` at their full length and reserves their room on disk. To be called
+    /// before chunks are written; calling it again is cheap.
+    pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
+        self.not_removed()?;
+        if self.state().laid_out >= Some(role) {
+            return Ok(());
         }
+        let entries = || self.program.files_for(role).map(|(_, entry)| entry);
+        files::check_room(&self.dir, self.files.room_needed(entries()))?;
+        let mut folders = HashSet::new();
+        entries().try_for_each(|entry| self.files.create(entry, &mut folders))?;
         let mut state = self.state();
         state.laid_out = state.laid_out.max(Some(role));
         Ok(())

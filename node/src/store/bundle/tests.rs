@@ -329,9 +329,23 @@ fn a_full_disk_is_said_and_what_is_there_stays() {
     );
     fs::remove_file(ballast).unwrap();
 
-    // And if it fills up on the way.
+    // Once laid out, the room is ours.
     bundle.lay_out(Role::Host).unwrap();
+    let ballast = disk.fill_but(100);
     write(&bundle, &sample, 0..3).unwrap();
+    drop(bundle);
+    let shelf = Bundles::open(shelf.root()).unwrap();
+    let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
+    bundle.lay_out(Role::Host).unwrap();
+
+    // Where room cannot be reserved, it may run out on the way.
+    fs::remove_file(ballast).unwrap();
+    let big = OpenOptions::new()
+        .write(true)
+        .open(dir_of(shelf.root(), &sample).join("files/data/big.bin"))
+        .unwrap();
+    big.set_len(3 * u64::from(CHUNK_SIZE)).unwrap();
+    big.set_len(sample.contents[0].len() as u64).unwrap();
     let ballast = disk.fill_but(100);
     let error = (3..13).find_map(|n| write(&bundle, &sample, [n]).err()).unwrap();
     assert!(
