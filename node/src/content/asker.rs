@@ -1,20 +1,10 @@
 //! The side of a content stream that wants the chunks: one stream to one source.
 //!
 //! It sends what is asked while it reads what comes, cuts frames out of large buffers, and has the chunks in
-//! them verified and written on other threads, a few batches at a time. When those do not keep up it stops
-//! reading, and so the source stops sending.
+//! them verified and written on other threads, a batch at a time, while the next fills up. When the disk does
+//! not keep up it stops reading, and so the source stops sending.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    future::poll_fn,
-    io,
-    ops::Range,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, io, ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use futures::io::AsyncWriteExt as _;
 use parlor_proto::{
@@ -32,11 +22,12 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{BATCH, BUFFER, Connector, PATIENCE, Stream};
+use super::{BATCH, BUFFER, Connector, PATIENCE, line::Line};
 use crate::store::bundle::{Bundle, BundleError, Written};
 
-/// How many batches of one source are verified and written at a time.
-const MAX_JOBS: usize = 1;
+/// How many batches of one source are verified and written at a time: one more than needed, so that a thread
+/// that is woken late does not stop the stream.
+const MAX_JOBS: usize = 2;
 
 /// How long a chunk may wait for others, to be handed over with them: threads are not woken for each one.
 const LINGER: Duration = Duration::from_millis(20);
@@ -132,7 +123,7 @@ impl<C: Connector> Asker<C> {
             if let Err(fault) = work.cut(&line.buffer[..line.filled]) {
                 return Err(self.fault(fault).await);
             }
-            if work.chunks.len() >= BATCH / 2 || work.owed.is_empty() || linger.is_elapsed() {
+            if work.chunks.len() >= BATCH || work.owed.is_empty() || linger.is_elapsed() {
                 work.hand_over(&mut line, &self.bundle);
             }
             tokio::select! {
@@ -195,14 +186,7 @@ pub(super) async fn open<C: Connector>(
 ) -> Result<(Line<C::Stream>, Vec<u8>), SourceError> {
     let opening = async {
         let stream = connector.connect(peer).await.map_err(SourceError::Connect)?;
-        let mut line = Line {
-            stream,
-            out: Vec::new(),
-            written: 0,
-            unflushed: false,
-            buffer: vec![0; BUFFER],
-            filled: 0,
-        };
+        let mut line = Line::new(stream);
         line.say(&Request::Open {
             program,
             right: right.to_vec(),
@@ -243,95 +227,6 @@ pub(super) async fn manifest<C: Connector>(
     // Best effort: everything is here.
     let _ = timeout(PATIENCE, line.stream.close()).await;
     Ok(Program::decode_expecting(bytes, program)?)
-}
-
-/// A stream, with what is on the way out and what came in.
-pub(super) struct Line<S> {
-    stream: S,
-    out: Vec<u8>,
-    /// How much of `out` was written.
-    written: usize,
-    unflushed: bool,
-    buffer: Vec<u8>,
-    /// How much of `buffer` came in.
-    filled: usize,
-}
-
-impl<S: Stream> Line<S> {
-    /// Puts a request on the way; [`Self::exchange`] sends it.
-    fn say(&mut self, request: &Request) {
-        self.out.drain(..self.written);
-        self.written = 0;
-        self.out.extend(request.encode());
-    }
-
-    /// Sends what is on the way out, and reads until nothing more is ready or the buffer (which must have room)
-    /// is full. Gives false at the end of the stream. Nothing is lost if it is dropped.
-    async fn exchange(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| self.poll_exchange(cx)).await
-    }
-
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if let Poll::Ready(result) = self.poll_send(cx) {
-            result?;
-        }
-        let before = self.filled;
-        while self.filled < self.buffer.len() {
-            match Pin::new(&mut self.stream).poll_read(cx, &mut self.buffer[self.filled..])? {
-                Poll::Pending if self.filled == before => return Poll::Pending,
-                Poll::Pending | Poll::Ready(0) => break,
-                Poll::Ready(len) => self.filled += len,
-            }
-        }
-        Poll::Ready(Ok(self.filled > before))
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                len => self.written += len,
-            }
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads one frame, which may be longer than the buffer; for the few that are not chunks.
-    async fn frame(&mut self) -> Result<(Kind, Vec<u8>), SourceError> {
-        let mut body = Vec::new();
-        let mut header = None;
-        loop {
-            if header.is_none()
-                && let Some(bytes) = self.buffer[..self.filled].first_chunk::<HEADER_LEN>()
-            {
-                header = Some(Header::parse(*bytes, Side::Source)?);
-                self.take(HEADER_LEN);
-            }
-            if let Some(Header { kind, len }) = header {
-                // Grows with what comes, not with what was announced.
-                let here = self.filled.min(len - body.len());
-                body.extend_from_slice(&self.buffer[..here]);
-                self.take(here);
-                if body.len() == len {
-                    return Ok((kind, body));
-                }
-            }
-            if !self.exchange().await? {
-                return Err(SourceError::Ended);
-            }
-        }
-    }
-
-    /// Forgets the first bytes of the buffer.
-    fn take(&mut self, len: usize) {
-        self.buffer.copy_within(len..self.filled, 0);
-        self.filled -= len;
-    }
 }
 
 /// What is wrong with what came in.
@@ -395,7 +290,7 @@ impl Work {
 
     /// Has the chunks that are in the line's buffer verified and written, unless enough is in work already.
     fn hand_over<S>(&mut self, line: &mut Line<S>, bundle: &Arc<Bundle>) {
-        if self.chunks.is_empty() || self.jobs.len() == MAX_JOBS {
+        if self.chunks.is_empty() || self.jobs.len() >= MAX_JOBS {
             return;
         }
         let mut next = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER]);

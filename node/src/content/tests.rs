@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::single_range_in_vec_init)]
 
 use std::{
     collections::HashMap,
@@ -133,7 +133,7 @@ impl World {
             sources: sources.iter().map(|n| peer(*n)).collect(),
         };
         let progress = watch::Sender::new(Progress::default());
-        fetch(self.clone(), wanted, &progress).await?;
+        fetch(self.clone(), wanted, progress.clone()).await?;
         Ok(*progress.borrow())
     }
 }
@@ -558,7 +558,7 @@ async fn a_full_disk_ends_a_fetch_which_goes_on_when_there_is_room() {
             .unwrap();
         disk.fill_but(64)
     };
-    let (result, ballast) = futures::future::join(fetch(world.clone(), wanted, &progress), filled).await;
+    let (result, ballast) = futures::future::join(fetch(world.clone(), wanted, progress), filled).await;
     let error = result.unwrap_err();
     assert!(
         matches!(error, FetchError::Store(BundleError::DiskFull { .. })),
@@ -594,7 +594,7 @@ async fn a_bundle_removed_on_the_way_ends_the_fetch() {
             .unwrap();
         home.shelf.remove(world.sample.program.id()).unwrap()
     };
-    let (result, removed) = futures::future::join(fetch(world.clone(), wanted, &progress), removed).await;
+    let (result, removed) = futures::future::join(fetch(world.clone(), wanted, progress), removed).await;
     assert!(removed);
     let error = result.unwrap_err();
     assert!(
