@@ -170,10 +170,7 @@ impl<C: Connector> Asker<C> {
 
     async fn tell(&self, told: Told) -> Result<(), SourceError> {
         // Nobody listens any more: the fetch is over.
-        self.told
-            .send((self.peer, told))
-            .await
-            .map_err(|_| SourceError::Ended)
+        self.told.send((self.peer, told)).await.map_err(|_| SourceError::Ended)
     }
 }
 
@@ -187,10 +184,7 @@ pub(super) async fn open<C: Connector>(
     let opening = async {
         let stream = connector.connect(peer).await.map_err(SourceError::Connect)?;
         let mut line = Line::new(stream);
-        line.say(&Request::Open {
-            program,
-            right: right.to_vec(),
-        });
+        line.say(&Request::Open { program, right: right.to_vec() });
         let (kind, body) = line.frame().await?;
         match Reply::parse(kind, &body)? {
             Reply::Accepted(_) => Ok((line, body)),
@@ -198,9 +192,7 @@ pub(super) async fn open<C: Connector>(
             _ => Err(SourceError::OutOfPlace),
         }
     };
-    timeout(PATIENCE, opening)
-        .await
-        .unwrap_or(Err(SourceError::Silent))
+    timeout(PATIENCE, opening).await.unwrap_or(Err(SourceError::Silent))
 }
 
 /// Asks a source for a program's manifest.
@@ -215,15 +207,9 @@ pub(super) async fn manifest<C: Connector>(
     let asking = async {
         let (kind, bytes) = line.frame().await?;
         let (last, _) = line.frame().await?;
-        if kind == Kind::Manifest && last == Kind::End {
-            Ok(bytes)
-        } else {
-            Err(SourceError::OutOfPlace)
-        }
+        if kind == Kind::Manifest && last == Kind::End { Ok(bytes) } else { Err(SourceError::OutOfPlace) }
     };
-    let bytes = timeout(MANIFEST_PATIENCE, asking)
-        .await
-        .unwrap_or(Err(SourceError::Silent))?;
+    let bytes = timeout(MANIFEST_PATIENCE, asking).await.unwrap_or(Err(SourceError::Silent))?;
     // Best effort: everything is here.
     let _ = timeout(PATIENCE, line.stream.close()).await;
     Ok(Program::decode_expecting(bytes, program)?)
@@ -264,17 +250,10 @@ impl Work {
             let Header { kind, len } = Header::parse(*header, Side::Source).map_err(Fault::Frame)?;
             let Some(body) = rest.get(..len) else {
                 // No other frame is in place here, and only a chunk is sure to fit the buffer.
-                return if matches!(kind, Kind::Chunk | Kind::End) {
-                    Ok(())
-                } else {
-                    Err(Fault::OutOfPlace)
-                };
+                return if matches!(kind, Kind::Chunk | Kind::End) { Ok(()) } else { Err(Fault::OutOfPlace) };
             };
             self.parsed += HEADER_LEN + len;
-            match (
-                Reply::parse(kind, body).map_err(Fault::Frame)?,
-                self.owed.pop_front(),
-            ) {
+            match (Reply::parse(kind, body).map_err(Fault::Frame)?, self.owed.pop_front()) {
                 (Reply::Chunk(index, bytes), owed) => {
                     if owed != Some(Owed::Chunk(index)) {
                         return Err(Fault::Unasked(index));
@@ -301,10 +280,7 @@ impl Work {
         self.parsed = 0;
         let (chunks, bundle) = (std::mem::take(&mut self.chunks), bundle.clone());
         self.jobs.spawn_blocking(move || {
-            let batch: Vec<_> = chunks
-                .into_iter()
-                .map(|(index, place)| (index, &full[place]))
-                .collect();
+            let batch: Vec<_> = chunks.into_iter().map(|(index, place)| (index, &full[place])).collect();
             let written = bundle.write_chunks(&batch);
             (full, written)
         });

@@ -123,9 +123,7 @@ pub async fn fetch_manifest<C: Connector>(
     program: ProgramId,
     right: &[u8],
 ) -> Result<Program, FetchError> {
-    manifest(connector, peer, program, right)
-        .await
-        .map_err(|source| FetchError::of(peer, source))
+    manifest(connector, peer, program, right).await.map_err(|source| FetchError::of(peer, source))
 }
 
 /// Fetches what is missing of a copy. When it returns, the copy is complete; that it survives a loss of power
@@ -224,26 +222,15 @@ impl<C: Connector> Driver<C> {
         self.step(Event::Tick);
         if !self.done {
             let mut seen = HashSet::new();
-            let sources: Vec<PeerId> = self
-                .wanted
-                .sources
-                .iter()
-                .copied()
-                .filter(|peer| seen.insert(*peer))
-                .collect();
-            sources
-                .into_iter()
-                .take(MAX_SOURCES)
-                .for_each(|peer| self.contact(peer, 0));
+            let sources: Vec<PeerId> =
+                self.wanted.sources.iter().copied().filter(|peer| seen.insert(*peer)).collect();
+            sources.into_iter().take(MAX_SOURCES).for_each(|peer| self.contact(peer, 0));
         }
         while !self.done {
             if self.contacts.is_empty() {
                 return Err(self.failure.unwrap_or(FetchError::NoSource));
             }
-            let deadline = self
-                .machine
-                .deadline()
-                .map(|at| self.started + Duration::from_millis(at.0));
+            let deadline = self.machine.deadline().map(|at| self.started + Duration::from_millis(at.0));
             tokio::select! {
                 biased;
                 Some((peer, told)) = self.told.recv() => self.heard(peer, told)?,
@@ -278,14 +265,8 @@ impl<C: Connector> Driver<C> {
                     let before = self.machine.missing();
                     self.step(Event::Verified { peer, chunk });
                     if self.machine.missing() < before {
-                        let len = self
-                            .wanted
-                            .bundle
-                            .program()
-                            .chunk(chunk)
-                            .map_or(0, |chunk| chunk.len);
-                        self.progress
-                            .send_modify(|progress| progress.bytes_done += u64::from(len));
+                        let len = self.wanted.bundle.program().chunk(chunk).map_or(0, |chunk| chunk.len);
+                        self.progress.send_modify(|progress| progress.bytes_done += u64::from(len));
                     }
                 }
                 if let Some(chunk) = written.bad {
@@ -315,20 +296,12 @@ impl<C: Connector> Driver<C> {
 
     /// An asker came to its end.
     fn over(&mut self, peer: PeerId, asker: u64, error: SourceError) {
-        if self
-            .contacts
-            .get(&peer)
-            .is_none_or(|contact| contact.asker != asker)
-        {
+        if self.contacts.get(&peer).is_none_or(|contact| contact.asker != asker) {
             return;
         }
         let final_fault = error.is_final() && !matches!(error, SourceError::Refused(_));
         self.retry_or_give_up(peer, error);
-        self.step(if final_fault {
-            Event::Broken { peer }
-        } else {
-            Event::SourceLost { peer }
-        });
+        self.step(if final_fault { Event::Broken { peer } } else { Event::SourceLost { peer } });
     }
 
     fn retry_or_give_up(&mut self, peer: PeerId, error: SourceError) {
@@ -357,9 +330,7 @@ impl<C: Connector> Driver<C> {
             asks: receiver,
             told: self.tell.clone(),
         };
-        let pause = attempts
-            .checked_sub(1)
-            .map(|doublings| (FIRST_PAUSE * (1 << doublings)).min(MAX_PAUSE));
+        let pause = attempts.checked_sub(1).map(|doublings| (FIRST_PAUSE * (1 << doublings)).min(MAX_PAUSE));
         let (running, stop) = abortable(
             async move {
                 if let Some(pause) = pause {
@@ -370,14 +341,6 @@ impl<C: Connector> Driver<C> {
             .boxed(),
         );
         self.running.push(running);
-        self.contacts.insert(
-            peer,
-            Contact {
-                attempts,
-                asker: number,
-                asks,
-                stop,
-            },
-        );
+        self.contacts.insert(peer, Contact { attempts, asker: number, asks, stop });
     }
 }

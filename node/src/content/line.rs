@@ -25,14 +25,7 @@ pub(super) struct Line<S> {
 
 impl<S: Stream> Line<S> {
     pub(super) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            out: Vec::new(),
-            written: 0,
-            unflushed: false,
-            buffer: vec![0; BUFFER],
-            filled: 0,
-        }
+        Self { stream, out: Vec::new(), written: 0, unflushed: false, buffer: vec![0; BUFFER], filled: 0 }
     }
 
     /// Puts a request on the way; [`Self::exchange`] sends it.

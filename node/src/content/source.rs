@@ -74,28 +74,16 @@ pub enum ServeError {
 impl<A: Authoriser> Source<A> {
     /// Serves what is on `shelf` to whom `authoriser` lets.
     pub fn new(shelf: Arc<Bundles>, authoriser: A) -> Self {
-        Self {
-            shelf,
-            authoriser,
-            streams: Mutex::default(),
-        }
+        Self { shelf, authoriser, streams: Mutex::default() }
     }
 
     /// Serves one stream until the asker closes it; tells how many bytes of chunks were sent.
     pub async fn serve<S: Stream>(&self, peer: PeerId, mut stream: S) -> Result<u64, ServeError> {
-        let opened = timeout(PATIENCE, self.open(peer, &mut stream))
-            .await
-            .map_err(|_| ServeError::Stalled)?;
+        let opened =
+            timeout(PATIENCE, self.open(peer, &mut stream)).await.map_err(|_| ServeError::Stalled)?;
         let result = match opened {
             Ok((served, _place)) => {
-                Serving {
-                    stream: &mut stream,
-                    served,
-                    spare: Vec::new(),
-                    sent: 0,
-                }
-                .run()
-                .await
+                Serving { stream: &mut stream, served, spare: Vec::new(), sent: 0 }.run().await
             }
             Err(ServeError::Refused(refusal)) => {
                 send(&mut stream, &Reply::Refused(refusal).encode()).await?;
@@ -114,11 +102,7 @@ impl<A: Authoriser> Source<A> {
             return Err(FrameError::Body(Kind::Open).into());
         };
         let place = self.take_place(peer).ok_or(ServeError::Refused(Refusal::Busy))?;
-        let role = self
-            .authoriser
-            .authorise(peer, program, &right)
-            .await
-            .map_err(ServeError::Refused)?;
+        let role = self.authoriser.authorise(peer, program, &right).await.map_err(ServeError::Refused)?;
         let shelf = self.shelf.clone();
         let bundle = blocking(move || shelf.get(program)).await?;
         let bundle = bundle.filter(|bundle| bundle.complete() >= Some(role));
@@ -135,10 +119,7 @@ impl<A: Authoriser> Source<A> {
             return None;
         }
         streams.insert(peer, of_peer + 1);
-        Some(Place {
-            streams: &self.streams,
-            peer,
-        })
+        Some(Place { streams: &self.streams, peer })
     }
 }
 
@@ -177,32 +158,20 @@ struct Serving<'a, S> {
 
 impl<S: Stream> Serving<'_, S> {
     async fn run(mut self) -> Result<u64, ServeError> {
-        send(
-            self.stream,
-            &Reply::Accepted(&self.served.allowed.to_bitmap()).encode(),
-        )
-        .await?;
+        send(self.stream, &Reply::Accepted(&self.served.allowed.to_bitmap()).encode()).await?;
         self.stream.flush().await?;
         loop {
-            match timeout(IDLE, receive(self.stream))
-                .await
-                .map_err(|_| ServeError::Stalled)??
-            {
+            match timeout(IDLE, receive(self.stream)).await.map_err(|_| ServeError::Stalled)?? {
                 None => return Ok(self.sent),
                 Some(Request::Open { .. }) => return Err(FrameError::Kind(Kind::Open as u8).into()),
                 Some(Request::WantManifest) => {
-                    send(
-                        self.stream,
-                        &Reply::Manifest(self.served.bundle.program().bytes()).encode(),
-                    )
-                    .await?;
+                    send(self.stream, &Reply::Manifest(self.served.bundle.program().bytes()).encode())
+                        .await?;
                     send(self.stream, &Reply::End.encode()).await?;
                 }
                 Some(Request::Want(ranges)) => self.answer(&ranges).await?,
             }
-            timeout(PATIENCE, self.stream.flush())
-                .await
-                .map_err(|_| ServeError::Stalled)??;
+            timeout(PATIENCE, self.stream.flush()).await.map_err(|_| ServeError::Stalled)??;
         }
     }
 

@@ -89,19 +89,10 @@ impl World {
         let bundle = shelf.create(&sample.program).unwrap();
         bundle.lay_out(Role::Host).unwrap();
         for n in 0..sample.program.chunk_count() {
-            assert_eq!(
-                bundle
-                    .write_chunks(&[(ChunkIndex(n), sample.chunk(n))])
-                    .unwrap()
-                    .bad,
-                None
-            );
+            assert_eq!(bundle.write_chunks(&[(ChunkIndex(n), sample.chunk(n))]).unwrap().bad, None);
         }
         bundle.settle().unwrap();
-        let conduct = conduct
-            .iter()
-            .map(|(n, conduct)| (peer(*n), conduct.to_vec()))
-            .collect();
+        let conduct = conduct.iter().map(|(n, conduct)| (peer(*n), conduct.to_vec())).collect();
         Arc::new(Self {
             source: Arc::new(Source::new(shelf, ByWord)),
             sample: Arc::new(sample),
@@ -124,11 +115,7 @@ impl World {
     ) -> Result<Progress, FetchError> {
         let wanted = Wanted {
             bundle: bundle.clone(),
-            role: if right == "host" {
-                Role::Host
-            } else {
-                Role::Everyone
-            },
+            role: if right == "host" { Role::Host } else { Role::Everyone },
             right: right.as_bytes().into(),
             sources: sources.iter().map(|n| peer(*n)).collect(),
         };
@@ -178,12 +165,7 @@ async fn relay(asker: Pipe, source: Pipe, limit: u64, flip: u64, bytes: Arc<Atom
             if (sent..sent + len).contains(&flip) {
                 buffer[usize::try_from(flip - sent).unwrap()] ^= 4;
             }
-            if len == 0
-                || to_asker
-                    .write_all(&buffer[..usize::try_from(len).unwrap()])
-                    .await
-                    .is_err()
-            {
+            if len == 0 || to_asker.write_all(&buffer[..usize::try_from(len).unwrap()]).await.is_err() {
                 break;
             }
             sent += len;
@@ -204,9 +186,7 @@ async fn misbehave(mut stream: Pipe, conduct: Conduct, sample: Arc<Sample>) {
         Conduct::Floods(bytes) => while stream.write_all(bytes).await.is_ok() {},
         Conduct::Other(n) => {
             hear_want(&mut stream).await;
-            let _ = stream
-                .write_all(&Reply::Chunk(ChunkIndex(n), sample.chunk(n)).encode())
-                .await;
+            let _ = stream.write_all(&Reply::Chunk(ChunkIndex(n), sample.chunk(n)).encode()).await;
         }
         _ => {}
     }
@@ -235,10 +215,7 @@ struct Home {
 impl Home {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            shelf: Bundles::open(dir.path()).unwrap(),
-            dir,
-        }
+        Self { shelf: Bundles::open(dir.path()).unwrap(), dir }
     }
 
     fn bundle(&self, world: &World) -> Arc<Bundle> {
@@ -258,21 +235,12 @@ fn check(bundle: &Bundle, sample: &Sample, role: Role) {
 
 #[tokio::test]
 async fn a_member_gets_everything_but_the_hosts_files() {
-    let (world, home) = (
-        World::new(Sample::of_chunks(700), &[(1, &[Conduct::Honest])]),
-        Home::new(),
-    );
+    let (world, home) = (World::new(Sample::of_chunks(700), &[(1, &[Conduct::Honest])]), Home::new());
     let bundle = home.bundle(&world);
     let progress = world.fetch(&bundle, "member", &[1]).await.unwrap();
     check(&bundle, &world.sample, Role::Everyone);
     let size = world.sample.program.size_for(Role::Everyone);
-    assert_eq!(
-        progress,
-        Progress {
-            bytes_done: size,
-            bytes_total: size
-        }
-    );
+    assert_eq!(progress, Progress { bytes_done: size, bytes_total: size });
     assert!(bundle.open_file("server/secret.bin").is_err());
     // What is there is not fetched again; without a source, even.
     let before = world.bytes();
@@ -280,11 +248,7 @@ async fn a_member_gets_everything_but_the_hosts_files() {
     // The host's part comes on top.
     world.fetch(&bundle, "host", &[1]).await.unwrap();
     check(&bundle, &world.sample, Role::Host);
-    assert!(
-        world.bytes() - before < 3 * 64 * 1024,
-        "{}",
-        world.bytes() - before
-    );
+    assert!(world.bytes() - before < 3 * 64 * 1024, "{}", world.bytes() - before);
 }
 
 #[tokio::test]
@@ -293,18 +257,9 @@ async fn a_program_of_many_small_and_empty_files() {
     let files: Vec<_> = names
         .iter()
         .enumerate()
-        .map(|(n, name)| {
-            (
-                &**name,
-                if n % 3 == 0 { Role::Host } else { Role::Everyone },
-                n % 5,
-            )
-        })
+        .map(|(n, name)| (&**name, if n % 3 == 0 { Role::Host } else { Role::Everyone }, n % 5))
         .collect();
-    let (world, home) = (
-        World::new(Sample::new(&files), &[(1, &[Conduct::Honest])]),
-        Home::new(),
-    );
+    let (world, home) = (World::new(Sample::new(&files), &[(1, &[Conduct::Honest])]), Home::new());
     let bundle = home.bundle(&world);
     world.fetch(&bundle, "member", &[1]).await.unwrap();
     check(&bundle, &world.sample, Role::Everyone);
@@ -320,69 +275,20 @@ async fn a_manifest_is_fetched_and_verified() {
     let program = fetch_manifest(&*world, peer(1), id, b"member").await.unwrap();
     assert_eq!(program, world.sample.program);
     let error = fetch_manifest(&*world, peer(2), id, b"member").await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::BadSource {
-                source: SourceError::Manifest(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
-    let error = fetch_manifest(&*world, peer(1), ProgramId([1; 32]), b"member")
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Refused {
-                reason: Refusal::NotHere,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    let error = fetch_manifest(&*world, peer(1), id, b"stranger")
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Refused {
-                reason: Refusal::NotAllowed,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, FetchError::BadSource { source: SourceError::Manifest(_), .. }), "{error}");
+    let error = fetch_manifest(&*world, peer(1), ProgramId([1; 32]), b"member").await.unwrap_err();
+    assert!(matches!(error, FetchError::Refused { reason: Refusal::NotHere, .. }), "{error}");
+    let error = fetch_manifest(&*world, peer(1), id, b"stranger").await.unwrap_err();
+    assert!(matches!(error, FetchError::Refused { reason: Refusal::NotAllowed, .. }), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn who_is_refused_does_not_ask_again() {
-    let (world, home) = (
-        World::new(Sample::of_chunks(5), &[(1, &[Conduct::Honest])]),
-        Home::new(),
-    );
-    let error = world
-        .fetch(&home.bundle(&world), "stranger", &[1])
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Refused {
-                reason: Refusal::NotAllowed,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    let (world, home) = (World::new(Sample::of_chunks(5), &[(1, &[Conduct::Honest])]), Home::new());
+    let error = world.fetch(&home.bundle(&world), "stranger", &[1]).await.unwrap_err();
+    assert!(matches!(error, FetchError::Refused { reason: Refusal::NotAllowed, .. }), "{error}");
     assert_eq!(world.streams.load(Ordering::Relaxed), 1);
-    let error = world
-        .fetch(&home.bundle(&world), "member", &[])
-        .await
-        .unwrap_err();
+    let error = world.fetch(&home.bundle(&world), "member", &[]).await.unwrap_err();
     assert!(matches!(error, FetchError::NoSource), "{error}");
 }
 
@@ -405,24 +311,10 @@ async fn a_source_that_drops_is_tried_again_and_what_came_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_fetch_goes_on_after_a_kill_where_it_was() {
     let chunk = 64 * 1024;
-    let (world, mut home) = (
-        World::new(
-            Sample::of_chunks(100),
-            &[(1, &[Conduct::Cut(60 * chunk), Conduct::Away])],
-        ),
-        Home::new(),
-    );
+    let (world, mut home) =
+        (World::new(Sample::of_chunks(100), &[(1, &[Conduct::Cut(60 * chunk), Conduct::Away])]), Home::new());
     let error = world.fetch(&home.bundle(&world), "host", &[1]).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Unreachable {
-                source: SourceError::Connect(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, FetchError::Unreachable { source: SourceError::Connect(_), .. }), "{error}");
     assert_eq!(
         u64::from(MAX_ATTEMPTS),
         world.streams.load(Ordering::Relaxed),
@@ -434,11 +326,7 @@ async fn a_fetch_goes_on_after_a_kill_where_it_was() {
     let bundle = home.bundle(&world);
     let there = u64::from(bundle.have().len());
     assert!((50..=60).contains(&there), "{there}");
-    world
-        .conduct
-        .lock()
-        .unwrap()
-        .insert(peer(1), vec![Conduct::Honest]);
+    world.conduct.lock().unwrap().insert(peer(1), vec![Conduct::Honest]);
     let before = world.bytes();
     world.fetch(&bundle, "host", &[1]).await.unwrap();
     check(&bundle, &world.sample, Role::Host);
@@ -448,21 +336,12 @@ async fn a_fetch_goes_on_after_a_kill_where_it_was() {
 #[tokio::test(start_paused = true)]
 async fn a_source_that_lies_is_found_and_others_do_without_it() {
     let flips = [10, 70_000, 900_000, 2_000_003].map(Conduct::Flip);
-    let floods: [&'static [u8]; 4] = [
-        &[0xff; 64],
-        &[0; 64],
-        &[0x14, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1],
-        &[0x15, 0, 0, 0, 0],
-    ];
+    let floods: [&'static [u8]; 4] =
+        [&[0xff; 64], &[0; 64], &[0x14, 0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1], &[0x15, 0, 0, 0, 0]];
     let other = [Conduct::Other(7), Conduct::Other(100)];
     for conduct in flips.into_iter().chain(floods.map(Conduct::Floods)).chain(other) {
-        let (world, home) = (
-            World::new(
-                Sample::of_chunks(100),
-                &[(1, &[conduct]), (2, &[Conduct::Honest])],
-            ),
-            Home::new(),
-        );
+        let (world, home) =
+            (World::new(Sample::of_chunks(100), &[(1, &[conduct]), (2, &[Conduct::Honest])]), Home::new());
         let bundle = home.bundle(&world);
         let error = world.fetch(&bundle, "host", &[1]).await;
         // A flip in the bitmap of what the source has only makes it poorer: never to be had from it alone.
@@ -484,23 +363,13 @@ async fn a_source_that_lies_is_found_and_others_do_without_it() {
 async fn sources_that_are_silent_are_given_up() {
     for conduct in [Conduct::Mute, Conduct::Stuck] {
         let (world, home) = (
-            World::new(
-                Sample::of_chunks(30),
-                &[(1, &[conduct]), (2, &[Conduct::Away, Conduct::Honest])],
-            ),
+            World::new(Sample::of_chunks(30), &[(1, &[conduct]), (2, &[Conduct::Away, Conduct::Honest])]),
             Home::new(),
         );
         let bundle = home.bundle(&world);
         let error = world.fetch(&bundle, "host", &[1]).await.unwrap_err();
-        assert!(
-            matches!(error, FetchError::Unreachable { .. }),
-            "{conduct:?}: {error}"
-        );
-        assert_eq!(
-            world.streams.load(Ordering::Relaxed),
-            u64::from(MAX_ATTEMPTS),
-            "{conduct:?}"
-        );
+        assert!(matches!(error, FetchError::Unreachable { .. }), "{conduct:?}: {error}");
+        assert_eq!(world.streams.load(Ordering::Relaxed), u64::from(MAX_ATTEMPTS), "{conduct:?}");
         world.fetch(&bundle, "host", &[1, 2]).await.unwrap();
         check(&bundle, &world.sample, Role::Host);
     }
@@ -532,38 +401,23 @@ async fn a_full_disk_ends_a_fetch_which_goes_on_when_there_is_room() {
     let shelf = Bundles::open(&disk.path().join("programs")).unwrap();
     let bundle = shelf.create(&world.sample.program).unwrap();
     bundle.lay_out(Role::Host).unwrap();
-    bundle
-        .write_chunks(&[(ChunkIndex(0), world.sample.chunk(0))])
-        .unwrap();
+    bundle.write_chunks(&[(ChunkIndex(0), world.sample.chunk(0))]).unwrap();
     // A file system that cannot reserve room, where there is room for all when it starts, and not any more
     // when half of it came.
-    let file = disk.path().join(format!(
-        "programs/{}/files/data/big.bin",
-        world.sample.program.id()
-    ));
+    let file = disk.path().join(format!("programs/{}/files/data/big.bin", world.sample.program.id()));
     let file = std::fs::OpenOptions::new().write(true).open(file).unwrap();
     file.set_len(64 * 1024).unwrap();
     file.set_len(world.sample.contents[0].len() as u64).unwrap();
     let (progress, mut watched) = watch::channel(Progress::default());
-    let wanted = Wanted {
-        bundle: bundle.clone(),
-        role: Role::Host,
-        right: (*b"host").into(),
-        sources: vec![peer(1)],
-    };
+    let wanted =
+        Wanted { bundle: bundle.clone(), role: Role::Host, right: (*b"host").into(), sources: vec![peer(1)] };
     let filled = async {
-        watched
-            .wait_for(|progress| progress.bytes_done > 2 * 64 * 1024)
-            .await
-            .unwrap();
+        watched.wait_for(|progress| progress.bytes_done > 2 * 64 * 1024).await.unwrap();
         disk.fill_but(64)
     };
     let (result, ballast) = futures::future::join(fetch(world.clone(), wanted, progress), filled).await;
     let error = result.unwrap_err();
-    assert!(
-        matches!(error, FetchError::Store(BundleError::DiskFull { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, FetchError::Store(BundleError::DiskFull { .. })), "{error}");
     assert!(bundle.have().len() > 1 && bundle.complete().is_none());
     let again = world.fetch(&bundle, "host", &[1]).await.unwrap_err();
     assert!(again.to_string().starts_with("the disk is full"), "{again}");
@@ -575,35 +429,19 @@ async fn a_full_disk_ends_a_fetch_which_goes_on_when_there_is_room() {
 
 #[tokio::test]
 async fn a_bundle_removed_on_the_way_ends_the_fetch() {
-    let (world, home) = (
-        World::new(Sample::of_chunks(400), &[(1, &[Conduct::Honest])]),
-        Home::new(),
-    );
+    let (world, home) = (World::new(Sample::of_chunks(400), &[(1, &[Conduct::Honest])]), Home::new());
     let bundle = home.bundle(&world);
     let (progress, mut watched) = watch::channel(Progress::default());
-    let wanted = Wanted {
-        bundle: bundle.clone(),
-        role: Role::Host,
-        right: (*b"host").into(),
-        sources: vec![peer(1)],
-    };
+    let wanted =
+        Wanted { bundle: bundle.clone(), role: Role::Host, right: (*b"host").into(), sources: vec![peer(1)] };
     let removed = async {
-        watched
-            .wait_for(|progress| progress.bytes_done > 0)
-            .await
-            .unwrap();
+        watched.wait_for(|progress| progress.bytes_done > 0).await.unwrap();
         home.shelf.remove(world.sample.program.id()).unwrap()
     };
     let (result, removed) = futures::future::join(fetch(world.clone(), wanted, progress), removed).await;
     assert!(removed);
     let error = result.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            FetchError::Store(BundleError::Removed | BundleError::Io { .. })
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, FetchError::Store(BundleError::Removed | BundleError::Io { .. })), "{error}");
 }
 
 /// A stream to the source, opened with `right`, and what became of it.
@@ -611,10 +449,7 @@ async fn opened(world: &World, right: &[u8]) -> (Pipe, tokio::task::JoinHandle<R
     let (mut ours, theirs) = pipe();
     let source = world.source.clone();
     let served = tokio::spawn(async move { source.serve(peer(9), theirs).await });
-    let open = Request::Open {
-        program: world.sample.program.id(),
-        right: right.to_vec(),
-    };
+    let open = Request::Open { program: world.sample.program.id(), right: right.to_vec() };
     ours.write_all(&open.encode()).await.unwrap();
     let mut header = [0; HEADER_LEN];
     ours.read_exact(&mut header).await.unwrap();
@@ -632,9 +467,7 @@ async fn askers_that_stall_are_dropped() {
     assert!(matches!(result, Err(ServeError::Stalled)), "{result:?}");
     // Asks for much and takes nothing.
     let (mut ours, served) = opened(&world, b"host").await;
-    ours.write_all(&Request::Want(vec![0..50]).encode())
-        .await
-        .unwrap();
+    ours.write_all(&Request::Want(vec![0..50]).encode()).await.unwrap();
     assert!(matches!(served.await.unwrap(), Err(ServeError::Stalled)));
     // Asks for nothing any more.
     let (_ours, served) = opened(&world, b"host").await;
@@ -646,35 +479,22 @@ async fn askers_that_break_the_rules_are_dropped() {
     let world = World::new(Sample::of_chunks(50), &[]);
     let beyond = Request::Want(vec![49..51]).encode();
     let huge = [0x03, 0xff, 0xff, 0xff, 0xff];
-    let again = Request::Open {
-        program: world.sample.program.id(),
-        right: b"host".to_vec(),
-    }
-    .encode();
+    let again = Request::Open { program: world.sample.program.id(), right: b"host".to_vec() }.encode();
     let reply = chunk_header(ChunkIndex(0), 1);
     for bytes in [&beyond[..], &huge, &again, &reply, &[0; 9]] {
         let (mut ours, served) = opened(&world, b"member").await;
         ours.write_all(bytes).await.unwrap();
         let result = served.await.unwrap();
-        assert!(
-            matches!(result, Err(ServeError::Beyond | ServeError::Frame(_))),
-            "{bytes:?}: {result:?}"
-        );
+        assert!(matches!(result, Err(ServeError::Beyond | ServeError::Frame(_))), "{bytes:?}: {result:?}");
         let mut rest = Vec::new();
         ours.read_to_end(&mut rest).await.unwrap();
         assert!(rest.is_empty(), "not a byte of what it has no right to");
     }
     // A right that is too long is not even read.
     let (mut ours, theirs) = pipe();
-    let open = Request::Open {
-        program: world.sample.program.id(),
-        right: vec![0; MAX_RIGHT + 1],
-    };
+    let open = Request::Open { program: world.sample.program.id(), right: vec![0; MAX_RIGHT + 1] };
     ours.write_all(&open.encode()).await.unwrap();
-    assert!(matches!(
-        world.source.serve(peer(9), theirs).await,
-        Err(ServeError::Frame(_))
-    ));
+    assert!(matches!(world.source.serve(peer(9), theirs).await, Err(ServeError::Frame(_))));
 }
 
 #[tokio::test]
@@ -685,10 +505,7 @@ async fn streams_are_bounded_and_make_room_again() {
         open.push(opened(&world, b"member").await);
     }
     let (_, served) = opened(&world, b"member").await;
-    assert!(matches!(
-        served.await.unwrap(),
-        Err(ServeError::Refused(Refusal::Busy))
-    ));
+    assert!(matches!(served.await.unwrap(), Err(ServeError::Refused(Refusal::Busy))));
     let (ours, served) = open.pop().unwrap();
     drop(ours);
     assert_eq!(served.await.unwrap().unwrap(), 0);
@@ -701,31 +518,20 @@ async fn streams_are_bounded_and_make_room_again() {
 
 #[tokio::test]
 async fn an_incomplete_program_is_not_served() {
-    let (world, home) = (
-        World::new(Sample::of_chunks(8), &[(1, &[Conduct::Honest])]),
-        Home::new(),
-    );
+    let (world, home) = (World::new(Sample::of_chunks(8), &[(1, &[Conduct::Honest])]), Home::new());
     let bundle = home.bundle(&world);
     bundle.lay_out(Role::Host).unwrap();
-    bundle
-        .write_chunks(&[(ChunkIndex(0), world.sample.chunk(0))])
-        .unwrap();
+    bundle.write_chunks(&[(ChunkIndex(0), world.sample.chunk(0))]).unwrap();
     let shelf = Arc::new(home.shelf);
     let source = Source::new(shelf, ByWord);
     let ask = async |right: &'static [u8]| {
         let (mut ours, theirs) = pipe();
-        let open = Request::Open {
-            program: world.sample.program.id(),
-            right: right.to_vec(),
-        };
+        let open = Request::Open { program: world.sample.program.id(), right: right.to_vec() };
         ours.write_all(&open.encode()).await.unwrap();
         ours.close().await.unwrap();
         source.serve(peer(9), theirs).await
     };
-    assert!(matches!(
-        ask(b"member").await,
-        Err(ServeError::Refused(Refusal::NotHere))
-    ));
+    assert!(matches!(ask(b"member").await, Err(ServeError::Refused(Refusal::NotHere))));
     world.fetch(&bundle, "member", &[1]).await.unwrap();
     assert!(ask(b"member").await.is_ok());
     assert!(

@@ -121,11 +121,7 @@ fn a_folder_becomes_a_program() {
     );
     assert_eq!(manifest.summary.as_deref(), Some("Talk to each other."));
     assert_eq!(manifest.copies, CopiesRule::Range { min: 1, max: 8 });
-    let listed: Vec<_> = manifest
-        .files
-        .iter()
-        .map(|file| (file.path.as_str(), file.role))
-        .collect();
+    let listed: Vec<_> = manifest.files.iter().map(|file| (file.path.as_str(), file.role)).collect();
     let wanted: Vec<_> = chat()
         .iter()
         .map(|(path, _)| {
@@ -175,27 +171,17 @@ fn the_same_files_are_the_same_program_however_they_come() {
 fn a_webxdc_app_needs_nothing_of_parlor() {
     let bench = Bench::new();
     let big = vec![3; CHUNK_SIZE as usize * 2 + 1];
-    let staged = import(
-        &bench.file(&zip(&[("big", &big), INDEX_FILE], CompressionMethod::Deflated)),
-        &bench.shelf,
-    )
-    .unwrap();
+    let staged =
+        import(&bench.file(&zip(&[("big", &big), INDEX_FILE], CompressionMethod::Deflated)), &bench.shelf)
+            .unwrap();
     let manifest = staged.program().manifest();
-    assert_eq!(
-        (manifest.name.as_str(), &*manifest.title, manifest.copies),
-        ("app", "app", CopiesRule::Free)
-    );
+    assert_eq!((manifest.name.as_str(), &*manifest.title, manifest.copies), ("app", "app", CopiesRule::Free));
     assert_eq!(staged.program().chunk_count(), 4);
     // Imported twice, installed twice: one bundle.
-    let again = import(
-        &bench.file(&zip(&[INDEX_FILE, ("big", &big)], CompressionMethod::Stored)),
-        &bench.shelf,
-    )
-    .unwrap();
-    let (a, b) = (
-        staged.install(&bench.shelf).unwrap(),
-        again.install(&bench.shelf).unwrap(),
-    );
+    let again =
+        import(&bench.file(&zip(&[INDEX_FILE, ("big", &big)], CompressionMethod::Stored)), &bench.shelf)
+            .unwrap();
+    let (a, b) = (staged.install(&bench.shelf).unwrap(), again.install(&bench.shelf).unwrap());
     assert!(Arc::ptr_eq(&a, &b));
     assert_eq!(fs::read_dir(bench.shelf.root()).unwrap().count(), 1);
 }
@@ -223,67 +209,28 @@ fn settings_that_make_no_sense_are_refused() {
     }
     let long = vec![b'#'; 100_000];
     let error = bench.refused(&bench.folder("long", &[INDEX_FILE, ("manifest.toml", &long)]));
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Length,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Length, .. }), "{error}");
 }
 
 #[test]
 fn folders_with_links_or_without_a_page_are_refused() {
     let bench = Bench::new();
-    assert!(matches!(
-        bench.refused(&bench.folder("a", &[("main.js", b"x")])),
-        ImportError::NoIndex
-    ));
-    assert!(matches!(
-        bench.refused(&bench.dir.path().join("nothing")),
-        ImportError::Open { .. }
-    ));
-    assert!(matches!(
-        bench.refused(Path::new("/dev/null")),
-        ImportError::NotAProgram(_)
-    ));
+    assert!(matches!(bench.refused(&bench.folder("a", &[("main.js", b"x")])), ImportError::NoIndex));
+    assert!(matches!(bench.refused(&bench.dir.path().join("nothing")), ImportError::Open { .. }));
+    assert!(matches!(bench.refused(Path::new("/dev/null")), ImportError::NotAProgram(_)));
 
     let linked = bench.folder("b", &[INDEX_FILE]);
     std::os::unix::fs::symlink("/etc/passwd", linked.join("passwd")).unwrap();
     let error = bench.refused(&linked);
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Link,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Link, .. }), "{error}");
 
     let odd = bench.folder("c", &[INDEX_FILE, ("a:b", b"x")]);
-    assert!(matches!(
-        bench.refused(&odd),
-        ImportError::Entry {
-            source: EntryError::Name(_),
-            ..
-        }
-    ));
+    assert!(matches!(bench.refused(&odd), ImportError::Entry { source: EntryError::Name(_), .. }));
     let clash = bench.folder("d", &[INDEX_FILE, ("Readme", b"x"), ("README", b"x")]);
     assert!(matches!(bench.refused(&clash), ImportError::Collision(..)));
     let piped = bench.folder("e", &[INDEX_FILE]);
     drop(std::os::unix::net::UnixListener::bind(piped.join("socket")).unwrap());
-    assert!(matches!(
-        bench.refused(&piped),
-        ImportError::Entry {
-            source: EntryError::Special,
-            ..
-        }
-    ));
+    assert!(matches!(bench.refused(&piped), ImportError::Entry { source: EntryError::Special, .. }));
 }
 
 #[test]
@@ -320,82 +267,33 @@ fn zips_that_reach_outside_are_refused() {
         "aaaa\0bbbbbb",
     ] {
         let error = bench.refused_zip(&patched(&base, b"placeholder", name.as_bytes()));
-        assert!(
-            matches!(
-                error,
-                ImportError::Entry {
-                    source: EntryError::Name(_),
-                    ..
-                }
-            ),
-            "{name}: {error}"
-        );
+        assert!(matches!(error, ImportError::Entry { source: EntryError::Name(_), .. }), "{name}: {error}");
     }
     let error = bench.refused_zip(&patched(
         &zip(&[INDEX_FILE, ("placeholde/", b"")], CompressionMethod::Stored),
         b"placeholde/",
         b"../../aaaa/",
     ));
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Name(_),
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Name(_), .. }), "{error}");
 
     let mut linked = ZipWriter::new(Cursor::new(Vec::new()));
-    linked
-        .start_file("index.html", SimpleFileOptions::default())
-        .unwrap();
-    linked
-        .add_symlink("link", "/etc/passwd", SimpleFileOptions::default())
-        .unwrap();
+    linked.start_file("index.html", SimpleFileOptions::default()).unwrap();
+    linked.add_symlink("link", "/etc/passwd", SimpleFileOptions::default()).unwrap();
     let error = bench.refused_zip(&linked.finish().unwrap().into_inner());
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Link,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Link, .. }), "{error}");
 }
 
 #[test]
 fn zips_that_say_two_things_are_refused() {
     let bench = Bench::new();
-    let two = zip(
-        &[INDEX_FILE, ("aaa", b"1"), ("bbb", b"2")],
-        CompressionMethod::Stored,
-    );
+    let two = zip(&[INDEX_FILE, ("aaa", b"1"), ("bbb", b"2")], CompressionMethod::Stored);
     let error = bench.refused_zip(&patched(&two, b"bbb", b"aaa"));
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Twice,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Twice, .. }), "{error}");
     let error = bench.refused_zip(&patched(&two, b"bbb", b"AAA"));
     assert!(matches!(error, ImportError::Collision(..)), "{error}");
     // A file where another needs a folder.
-    let nested = zip(
-        &[INDEX_FILE, ("aaa", b"1"), ("bbb/c", b"2")],
-        CompressionMethod::Stored,
-    );
-    assert!(matches!(
-        bench.refused_zip(&patched(&nested, b"bbb/c", b"aaa/c")),
-        ImportError::Collision(..)
-    ));
+    let nested = zip(&[INDEX_FILE, ("aaa", b"1"), ("bbb/c", b"2")], CompressionMethod::Stored);
+    assert!(matches!(bench.refused_zip(&patched(&nested, b"bbb/c", b"aaa/c")), ImportError::Collision(..)));
     // One name in the directory and another before the file.
     let at = two.windows(3).position(|name| name == b"bbb").unwrap();
     let mut cloaked = two.clone();
@@ -404,23 +302,11 @@ fn zips_that_say_two_things_are_refused() {
     // Encrypted, says bit 0 of the flags, in both places.
     let mut encrypted = two.clone();
     for (signature, offset) in [(b"PK\x03\x04", 6), (b"PK\x01\x02", 8)] {
-        let at = encrypted
-            .windows(4)
-            .rposition(|bytes| bytes == signature)
-            .unwrap();
+        let at = encrypted.windows(4).rposition(|bytes| bytes == signature).unwrap();
         encrypted[at + offset] |= 1;
     }
     let error = bench.refused_zip(&encrypted);
-    assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Encrypted,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Entry { source: EntryError::Encrypted, .. }), "{error}");
 }
 
 #[test]
@@ -431,41 +317,23 @@ fn zip_bombs_are_refused() {
     assert!(bomb.len() < 100_000);
     assert!(matches!(bench.refused_zip(&bomb), ImportError::Bomb(_)));
     // A blank picture is none.
-    let small = zip(
-        &[INDEX_FILE, ("blank", &blank[..8 << 20])],
-        CompressionMethod::Deflated,
-    );
+    let small = zip(&[INDEX_FILE, ("blank", &blank[..8 << 20])], CompressionMethod::Deflated);
     assert!(import(&bench.file(&small), &bench.shelf).is_ok());
 
     // It says it is small and is not; it says it is huge.
     let lie = |size: u32| patched(&bomb, &(40u32 << 20).to_le_bytes(), &size.to_le_bytes());
     let error = bench.refused_zip(&lie(1000));
     assert!(
-        matches!(
-            error,
-            ImportError::Entry {
-                source: EntryError::Length | EntryError::Read(_),
-                ..
-            }
-        ),
+        matches!(error, ImportError::Entry { source: EntryError::Length | EntryError::Read(_), .. }),
         "{error}"
     );
     assert!(matches!(bench.refused_zip(&lie(2 << 30)), ImportError::TooBig));
 
     let names: Vec<String> = (0..=MAX_ENTRIES).map(|n| format!("{n}")).collect();
     let many: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
-    assert!(matches!(
-        bench.refused_zip(&zip(&many, CompressionMethod::Stored)),
-        ImportError::TooManyFiles
-    ));
-    let fewer: Vec<_> = [INDEX_FILE]
-        .into_iter()
-        .chain(many[..MAX_FILES].iter().copied())
-        .collect();
-    assert!(matches!(
-        bench.refused_zip(&zip(&fewer, CompressionMethod::Stored)),
-        ImportError::TooManyFiles
-    ));
+    assert!(matches!(bench.refused_zip(&zip(&many, CompressionMethod::Stored)), ImportError::TooManyFiles));
+    let fewer: Vec<_> = [INDEX_FILE].into_iter().chain(many[..MAX_FILES].iter().copied()).collect();
+    assert!(matches!(bench.refused_zip(&zip(&fewer, CompressionMethod::Stored)), ImportError::TooManyFiles));
 }
 
 #[test]
@@ -475,9 +343,6 @@ fn a_full_disk_is_said() {
     let shelf = Bundles::open(&disk.path().join("programs")).unwrap();
     let source = bench.folder("big", &[INDEX_FILE, ("big", &vec![5; 1 << 20])]);
     let error = import(&source, &shelf).unwrap_err();
-    assert!(
-        matches!(error, ImportError::Store(BundleError::DiskFull { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, ImportError::Store(BundleError::DiskFull { .. })), "{error}");
     assert_eq!(fs::read_dir(shelf.root()).unwrap().count(), 0);
 }

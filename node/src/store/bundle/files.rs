@@ -33,10 +33,7 @@ struct Open {
 
 impl FileCache {
     pub(super) fn new(root: PathBuf) -> Self {
-        Self {
-            root,
-            open: Mutex::default(),
-        }
+        Self { root, open: Mutex::default() }
     }
 
     /// Where a file lies. A [`FilePath`](parlor_proto::program::FilePath) cannot lead out of the root.
@@ -59,11 +56,7 @@ impl FileCache {
             folders.insert(folder.to_owned());
         }
         let sized = || {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
             if file.metadata()?.len() != entry.size {
                 file.set_len(entry.size)?;
             }
@@ -126,24 +119,15 @@ impl FileCache {
 
     fn get(&self, index: usize, entry: &FileEntry, writable: bool) -> io::Result<Arc<File>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = open
-            .iter()
-            .position(|open| open.index == index && (open.writable || !writable));
+        let found = open.iter().position(|open| open.index == index && (open.writable || !writable));
         if let Some(place) = found.and_then(|place| open.remove(place)) {
             open.push_front(place.clone());
             return Ok(place.file);
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(writable)
-            .open(self.path(entry))?;
+        let file = OpenOptions::new().read(true).write(writable).open(self.path(entry))?;
         let file = Arc::new(file);
         open.truncate(MAX_OPEN - 1);
-        open.push_front(Open {
-            index,
-            writable,
-            file: file.clone(),
-        });
+        open.push_front(Open { index, writable, file: file.clone() });
         Ok(file)
     }
 }
@@ -166,10 +150,7 @@ pub(super) fn check_room(dir: &Path, needed: u64) -> Result<(), BundleError> {
         return Ok(());
     };
     if disk.f_bavail.saturating_mul(disk.f_frsize) < needed {
-        return Err(BundleError::DiskFull {
-            path: dir.to_owned(),
-            source: None,
-        });
+        return Err(BundleError::DiskFull { path: dir.to_owned(), source: None });
     }
     Ok(())
 }
@@ -184,12 +165,8 @@ pub(super) fn sync_all<'a>(
     for entry in entries {
         let path = files.path(entry);
         sync(&path)?;
-        folders.extend(
-            path.ancestors()
-                .skip(1)
-                .take_while(|folder| *folder != files.root)
-                .map(Path::to_owned),
-        );
+        folders
+            .extend(path.ancestors().skip(1).take_while(|folder| *folder != files.root).map(Path::to_owned));
     }
     folders.iter().try_for_each(|folder| sync(folder))
 }
@@ -208,7 +185,5 @@ pub(super) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), Bu
 }
 
 fn sync(path: &Path) -> Result<(), BundleError> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|source| BundleError::io(path, source))
+    File::open(path).and_then(|file| file.sync_all()).map_err(|source| BundleError::io(path, source))
 }

@@ -33,17 +33,8 @@ impl HaveFile {
     /// Opens the file or begins it. A torn end is cut off.
     pub(super) fn open(path: &Path) -> Result<Self, BundleError> {
         let failed = |source| BundleError::io(path, source);
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
-        let mut this = Self {
-            file,
-            path: path.to_owned(),
-            len: 0,
-        };
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut this = Self { file, path: path.to_owned(), len: 0 };
         let found = this.file.metadata().map_err(failed)?.len();
         let mut magic = [0; MAGIC.len()];
         if this.file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC {
@@ -93,8 +84,5 @@ pub(super) fn read(path: &Path, universe: u32) -> (ChunkSet, bool) {
 
 /// The file that notes just these chunks.
 pub(super) fn contents(chunks: &ChunkSet) -> Vec<u8> {
-    MAGIC
-        .into_iter()
-        .chain(chunks.iter().flat_map(|chunk| chunk.0.to_be_bytes()))
-        .collect()
+    MAGIC.into_iter().chain(chunks.iter().flat_map(|chunk| chunk.0.to_be_bytes())).collect()
 }

@@ -96,10 +96,9 @@ impl BundleError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
-                path,
-                source: Some(source),
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, source: Some(source) }
+            }
             _ => Self::Io { path, source },
         }
     }
@@ -154,9 +153,7 @@ impl Bundle {
     #[must_use]
     pub fn complete(&self) -> Option<Role> {
         let state = self.state();
-        [Role::Host, Role::Everyone]
-            .into_iter()
-            .find(|role| self.is_complete(&state, *role))
+        [Role::Host, Role::Everyone].into_iter().find(|role| self.is_complete(&state, *role))
     }
 
     /// Opens a file of a complete copy, to read it, and tells its length in bytes.
@@ -187,9 +184,7 @@ impl Bundle {
         let chunk = self.readable(index).ok()?;
         let len = chunk.len as usize;
         let entry = &self.program.manifest().files[chunk.file];
-        self.files
-            .read_cached(chunk.file, entry, &mut buffer[..len], chunk.offset)
-            .then_some(len)
+        self.files.read_cached(chunk.file, entry, &mut buffer[..len], chunk.offset).then_some(len)
     }
 
     fn readable(&self, index: ChunkIndex) -> Result<Chunk, BundleError> {
@@ -248,11 +243,7 @@ impl Bundle {
         self.not_removed()?;
         // Files without bytes have no chunk that would have made them.
         self.lay_out(role)?;
-        files::sync_all(
-            &self.dir,
-            &self.files,
-            self.program.files_for(role).map(|(_, entry)| entry),
-        )?;
+        files::sync_all(&self.dir, &self.files, self.program.files_for(role).map(|(_, entry)| entry))?;
         files::write_whole(&self.dir, COMPLETE_FILE, role.to_string().as_bytes())?;
         let mut state = self.state();
         state.settled = Some(role);
@@ -267,11 +258,7 @@ impl Bundle {
     fn note(&self, chunks: &[ChunkIndex]) -> Result<(), BundleError> {
         let mut state = self.state();
         let State { have, noted, .. } = &mut *state;
-        let new: Vec<ChunkIndex> = chunks
-            .iter()
-            .copied()
-            .filter(|chunk| !have.contains(*chunk))
-            .collect();
+        let new: Vec<ChunkIndex> = chunks.iter().copied().filter(|chunk| !have.contains(*chunk)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -287,12 +274,7 @@ impl Bundle {
     }
 
     fn read_at(&self, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), BundleError> {
-        self.files.read_at(
-            chunk.file,
-            &self.program.manifest().files[chunk.file],
-            buffer,
-            chunk.offset,
-        )
+        self.files.read_at(chunk.file, &self.program.manifest().files[chunk.file], buffer, chunk.offset)
     }
 
     /// Whether the chunk on disk is what the manifest says. An unreadable one is not.
@@ -309,11 +291,7 @@ impl Bundle {
     }
 
     fn not_removed(&self) -> Result<(), BundleError> {
-        if self.removed.load(Ordering::Acquire) {
-            Err(BundleError::Removed)
-        } else {
-            Ok(())
-        }
+        if self.removed.load(Ordering::Acquire) { Err(BundleError::Removed) } else { Ok(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -38,10 +38,7 @@ impl Sample {
             copies: CopiesRule::Free,
             files: files.iter().zip(&contents).map(entry).collect(),
         };
-        Self {
-            program: Program::new(manifest).unwrap(),
-            contents,
-        }
+        Self { program: Program::new(manifest).unwrap(), contents }
     }
 
     /// Some files for members, one for the host, of `chunks` chunks in all and a bit.
@@ -65,10 +62,7 @@ impl Sample {
 
 fn bytes(seed: &str, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
-    blake3::Hasher::new()
-        .update(seed.as_bytes())
-        .finalize_xof()
-        .fill(&mut bytes);
+    blake3::Hasher::new().update(seed.as_bytes()).finalize_xof().fill(&mut bytes);
     bytes
 }
 
@@ -82,14 +76,9 @@ impl SmallDisk {
     pub(crate) fn new(kib: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
-        mount
-            .args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "parlor-test"])
-            .arg(dir.path());
+        mount.args(["-t", "tmpfs", "-o", &format!("size={kib}k"), "parlor-test"]).arg(dir.path());
         let done = mount.status().unwrap();
-        assert!(
-            done.success(),
-            "this test mounts a small disk and must run as root"
-        );
+        assert!(done.success(), "this test mounts a small disk and must run as root");
         Self { dir }
     }
 

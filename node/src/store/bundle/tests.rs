@@ -16,10 +16,7 @@ fn write(
     sample: &Sample,
     chunks: impl IntoIterator<Item = u32>,
 ) -> Result<Written, BundleError> {
-    let batch: Vec<_> = chunks
-        .into_iter()
-        .map(|n| (ChunkIndex(n), sample.chunk(n)))
-        .collect();
+    let batch: Vec<_> = chunks.into_iter().map(|n| (ChunkIndex(n), sample.chunk(n))).collect();
     bundle.write_chunks(&batch)
 }
 
@@ -38,25 +35,13 @@ fn what_was_written_is_read_and_what_was_not_is_not() {
     let bundle = shelf.create(&sample.program).unwrap();
     bundle.lay_out(Role::Everyone).unwrap();
     let mut buffer = vec![0; CHUNK_SIZE as usize];
-    assert!(matches!(
-        bundle.read_chunk(ChunkIndex(0), &mut buffer),
-        Err(BundleError::Incomplete)
-    ));
-    assert!(matches!(
-        bundle.read_chunk(ChunkIndex(99), &mut buffer),
-        Err(BundleError::Unknown)
-    ));
+    assert!(matches!(bundle.read_chunk(ChunkIndex(0), &mut buffer), Err(BundleError::Incomplete)));
+    assert!(matches!(bundle.read_chunk(ChunkIndex(99), &mut buffer), Err(BundleError::Unknown)));
 
-    assert_eq!(
-        write(&bundle, &sample, [3, 0]).unwrap().good,
-        [ChunkIndex(3), ChunkIndex(0)]
-    );
+    assert_eq!(write(&bundle, &sample, [3, 0]).unwrap().good, [ChunkIndex(3), ChunkIndex(0)]);
     let len = bundle.read_chunk(ChunkIndex(3), &mut buffer).unwrap();
     assert_eq!(&buffer[..len], sample.chunk(3));
-    assert!(matches!(
-        bundle.open_file("data/big.bin"),
-        Err(BundleError::Incomplete)
-    ));
+    assert!(matches!(bundle.open_file("data/big.bin"), Err(BundleError::Incomplete)));
     assert!(matches!(bundle.settle(), Err(BundleError::Incomplete)));
 
     write(&bundle, &sample, [1, 2, 4]).unwrap();
@@ -68,37 +53,22 @@ fn what_was_written_is_read_and_what_was_not_is_not() {
     assert!(read == sample.contents[0] && size == read.len() as u64);
     assert_eq!(bundle.open_file("empty").unwrap().1, 0);
     for missing in ["server/secret.bin", "nothing", "../manifest.cbor"] {
-        assert!(
-            matches!(bundle.open_file(missing), Err(BundleError::Unknown)),
-            "{missing}"
-        );
+        assert!(matches!(bundle.open_file(missing), Err(BundleError::Unknown)), "{missing}");
     }
 }
 
 #[test]
 fn a_chunk_that_is_not_what_the_manifest_says_is_not_stored() {
     let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(6));
-    let bundle = Bundles::open(root.path())
-        .unwrap()
-        .create(&sample.program)
-        .unwrap();
+    let bundle = Bundles::open(root.path()).unwrap().create(&sample.program).unwrap();
     bundle.lay_out(Role::Host).unwrap();
     let mut flipped = sample.chunk(1).to_vec();
     flipped[77] ^= 1;
     for bad in [&flipped[..], &sample.chunk(1)[1..], sample.chunk(0), b""] {
-        let batch = [
-            (ChunkIndex(0), sample.chunk(0)),
-            (ChunkIndex(1), bad),
-            (ChunkIndex(2), sample.chunk(2)),
-        ];
+        let batch =
+            [(ChunkIndex(0), sample.chunk(0)), (ChunkIndex(1), bad), (ChunkIndex(2), sample.chunk(2))];
         let written = bundle.write_chunks(&batch).unwrap();
-        assert_eq!(
-            written,
-            Written {
-                good: vec![ChunkIndex(0)],
-                bad: Some(ChunkIndex(1))
-            }
-        );
+        assert_eq!(written, Written { good: vec![ChunkIndex(0)], bad: Some(ChunkIndex(1)) });
     }
     let beyond = [(ChunkIndex(1000), sample.chunk(0))];
     assert_eq!(bundle.write_chunks(&beyond).unwrap().bad, Some(ChunkIndex(1000)));
@@ -109,28 +79,19 @@ fn a_chunk_that_is_not_what_the_manifest_says_is_not_stored() {
 fn a_killed_node_finds_what_it_noted_if_it_holds() {
     let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(10));
     {
-        let bundle = Bundles::open(root.path())
-            .unwrap()
-            .create(&sample.program)
-            .unwrap();
+        let bundle = Bundles::open(root.path()).unwrap().create(&sample.program).unwrap();
         bundle.lay_out(Role::Host).unwrap();
         // 0..8 is the big file, 8 the page, 9 and 10 the host's file.
         write(&bundle, &sample, [0, 1, 2, 5, 8, 9, 10]).unwrap();
     }
     let dir = dir_of(root.path(), &sample);
-    let big = OpenOptions::new()
-        .write(true)
-        .open(dir.join("files/data/big.bin"))
-        .unwrap();
+    let big = OpenOptions::new().write(true).open(dir.join("files/data/big.bin")).unwrap();
     // Half of a chunk that was being written and is not noted; a noted one whose bytes a loss of power took;
     // a note that is half written, one twice and one that makes no sense; a file that is gone.
-    big.write_all_at(&sample.chunk(3)[..1000], 3 * u64::from(CHUNK_SIZE))
-        .unwrap();
+    big.write_all_at(&sample.chunk(3)[..1000], 3 * u64::from(CHUNK_SIZE)).unwrap();
     big.write_all_at(&[0; 4096], u64::from(CHUNK_SIZE)).unwrap();
     let mut noted = OpenOptions::new().append(true).open(dir.join(HAVE_FILE)).unwrap();
-    noted
-        .write_all(&[0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0])
-        .unwrap();
+    noted.write_all(&[0, 0, 0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0]).unwrap();
     fs::remove_file(dir.join("files/server/secret.bin")).unwrap();
 
     let shelf = Bundles::open(root.path()).unwrap();
@@ -172,36 +133,21 @@ fn every_place_where_a_note_can_be_torn_is_survived() {
 fn a_settled_copy_is_believed_unless_a_file_is_gone_or_cut() {
     let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(6));
     let dir = dir_of(root.path(), &sample);
-    let bundle = Bundles::open(root.path())
-        .unwrap()
-        .create(&sample.program)
-        .unwrap();
+    let bundle = Bundles::open(root.path()).unwrap().create(&sample.program).unwrap();
     bundle.lay_out(Role::Host).unwrap();
     write(&bundle, &sample, 0..sample.program.chunk_count()).unwrap();
     bundle.settle().unwrap();
     assert!(!dir.join(HAVE_FILE).exists());
     drop(bundle);
-    let load = || {
-        Bundles::open(root.path())
-            .unwrap()
-            .get(sample.program.id())
-            .unwrap()
-            .unwrap()
-    };
+    let load = || Bundles::open(root.path()).unwrap().get(sample.program.id()).unwrap().unwrap();
     assert_eq!(load().complete(), Some(Role::Host));
 
-    let file = OpenOptions::new()
-        .write(true)
-        .open(dir.join("files/data/big.bin"))
-        .unwrap();
+    let file = OpenOptions::new().write(true).open(dir.join("files/data/big.bin")).unwrap();
     file.set_len(u64::from(CHUNK_SIZE) + 5).unwrap();
     let bundle = load();
     assert_eq!(ranges(&bundle.have()), [0..1, 4..7]);
     assert_eq!(bundle.complete(), None);
-    assert!(matches!(
-        bundle.open_file("index.html"),
-        Err(BundleError::Incomplete)
-    ));
+    assert!(matches!(bundle.open_file("index.html"), Err(BundleError::Incomplete)));
     bundle.lay_out(Role::Host).unwrap();
     write(&bundle, &sample, 1..4).unwrap();
     bundle.settle().unwrap();
@@ -225,19 +171,13 @@ fn a_members_copy_becomes_the_hosts() {
     drop(bundle);
     // Killed on the way: the member's part is sure, the host's is hashed again.
     let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
-    assert_eq!(
-        (bundle.complete(), bundle.have().len()),
-        (Some(Role::Everyone), 6)
-    );
+    assert_eq!((bundle.complete(), bundle.have().len()), (Some(Role::Everyone), 6));
     write(&bundle, &sample, 6..7).unwrap();
     bundle.settle().unwrap();
     drop(bundle);
     let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
     assert_eq!(bundle.complete(), Some(Role::Host));
-    assert_eq!(
-        bundle.open_file("server/secret.bin").unwrap().1,
-        u64::from(CHUNK_SIZE) + 1
-    );
+    assert_eq!(bundle.open_file("server/secret.bin").unwrap().1, u64::from(CHUNK_SIZE) + 1);
 }
 
 #[test]
@@ -248,24 +188,15 @@ fn a_removed_bundle_is_gone_for_everyone() {
     bundle.lay_out(Role::Everyone).unwrap();
     write(&bundle, &sample, [0]).unwrap();
     assert_eq!(shelf.list().unwrap(), [sample.program.id()]);
-    assert!(std::sync::Arc::ptr_eq(
-        &bundle,
-        &shelf.create(&sample.program).unwrap()
-    ));
+    assert!(std::sync::Arc::ptr_eq(&bundle, &shelf.create(&sample.program).unwrap()));
     assert!(shelf.remove(sample.program.id()).unwrap());
     assert!(!shelf.remove(sample.program.id()).unwrap());
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     assert!(shelf.get(sample.program.id()).unwrap().is_none() && shelf.list().unwrap().is_empty());
     let mut buffer = vec![0; CHUNK_SIZE as usize];
     assert!(matches!(write(&bundle, &sample, [1]), Err(BundleError::Removed)));
-    assert!(matches!(
-        bundle.read_chunk(ChunkIndex(0), &mut buffer),
-        Err(BundleError::Removed)
-    ));
-    assert!(matches!(
-        bundle.lay_out(Role::Everyone),
-        Err(BundleError::Removed)
-    ));
+    assert!(matches!(bundle.read_chunk(ChunkIndex(0), &mut buffer), Err(BundleError::Removed)));
+    assert!(matches!(bundle.lay_out(Role::Everyone), Err(BundleError::Removed)));
     // The same program again is a new bundle.
     assert!(shelf.create(&sample.program).unwrap().have().is_empty());
 }
@@ -273,12 +204,7 @@ fn a_removed_bundle_is_gone_for_everyone() {
 #[test]
 fn what_a_killed_node_left_half_done_is_cleared_away() {
     let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(4));
-    drop(
-        Bundles::open(root.path())
-            .unwrap()
-            .create(&sample.program)
-            .unwrap(),
-    );
+    drop(Bundles::open(root.path()).unwrap().create(&sample.program).unwrap());
     for left in [".staging-abc/files", ".trash-123/files"] {
         fs::create_dir_all(root.path().join(left)).unwrap();
         fs::write(root.path().join(left).join("x"), "x").unwrap();
@@ -294,23 +220,13 @@ fn a_damaged_manifest_is_found_and_can_be_replaced() {
     let shelf = Bundles::open(root.path()).unwrap();
     let path = dir_of(root.path(), &sample).join(MANIFEST_FILE);
     drop(shelf.create(&sample.program).unwrap());
-    for damaged in [
-        b"".to_vec(),
-        sample.program.bytes()[1..].to_vec(),
-        vec![0; 5 << 20],
-    ] {
+    for damaged in [b"".to_vec(), sample.program.bytes()[1..].to_vec(), vec![0; 5 << 20]] {
         fs::write(&path, damaged).unwrap();
         let error = shelf.get(sample.program.id()).unwrap_err();
-        assert!(
-            matches!(error, BundleError::Damaged { id, .. } if id == sample.program.id()),
-            "{error}"
-        );
+        assert!(matches!(error, BundleError::Damaged { id, .. } if id == sample.program.id()), "{error}");
     }
     fs::remove_file(&path).unwrap();
-    assert!(matches!(
-        shelf.get(sample.program.id()),
-        Err(BundleError::Damaged { .. })
-    ));
+    assert!(matches!(shelf.get(sample.program.id()), Err(BundleError::Damaged { .. })));
     assert!(shelf.create(&sample.program).is_ok());
     assert!(shelf.get(sample.program.id()).unwrap().is_some());
 }
@@ -323,10 +239,7 @@ fn a_full_disk_is_said_and_what_is_there_stays() {
     // Seen before anything is fetched.
     let ballast = disk.fill_but(300);
     let error = bundle.lay_out(Role::Host).unwrap_err();
-    assert!(
-        matches!(error, BundleError::DiskFull { source: None, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, BundleError::DiskFull { source: None, .. }), "{error}");
     fs::remove_file(ballast).unwrap();
 
     // Once laid out, the room is ours.
@@ -348,10 +261,7 @@ fn a_full_disk_is_said_and_what_is_there_stays() {
     big.set_len(sample.contents[0].len() as u64).unwrap();
     let ballast = disk.fill_but(100);
     let error = (3..13).find_map(|n| write(&bundle, &sample, [n]).err()).unwrap();
-    assert!(
-        matches!(error, BundleError::DiskFull { source: Some(_), .. }),
-        "{error}"
-    );
+    assert!(matches!(error, BundleError::DiskFull { source: Some(_), .. }), "{error}");
     assert!(!error.to_string().contains('\n') && error.to_string().starts_with("the disk is full"));
     let there = bundle.have();
     assert!((3..6).contains(&there.len()), "{there:?}");
@@ -392,24 +302,14 @@ fn readers_and_writers_do_not_disturb_one_another() {
             });
         }
     });
-    let noted = fs::metadata(dir_of(root.path(), sample).join(HAVE_FILE))
-        .unwrap()
-        .len();
-    assert!(
-        (8 + 4 * u64::from(all)..=8 + 12 * u64::from(all)).contains(&noted),
-        "{noted}"
-    );
+    let noted = fs::metadata(dir_of(root.path(), sample).join(HAVE_FILE)).unwrap().len();
+    assert!((8 + 4 * u64::from(all)..=8 + 12 * u64::from(all)).contains(&noted), "{noted}");
 }
 
 fn complete(shelf: &Bundles, sample: &Sample, role: Role) -> std::sync::Arc<Bundle> {
     let bundle = shelf.create(&sample.program).unwrap();
     bundle.lay_out(role).unwrap();
-    let chunks: Vec<u32> = sample
-        .program
-        .chunks_for(role)
-        .iter()
-        .map(|chunk| chunk.0)
-        .collect();
+    let chunks: Vec<u32> = sample.program.chunks_for(role).iter().map(|chunk| chunk.0).collect();
     write(&bundle, sample, chunks).unwrap();
     bundle.settle().unwrap();
     bundle
