@@ -7,7 +7,10 @@
 //! The same word names the same concern in both crates. Read in this order:
 //!
 //! - [`identity`], [`ids`], [`time`]: who, what, when.
+//! - [`program`]: what a group runs; [`content`]: how its bytes get there.
 
+pub mod content;
 pub mod identity;
 pub mod ids;
+pub mod program;
 pub mod time;
