@@ -1,1 +1,3 @@
-//! Placeholder.
+//! The Parlor node.
+
+pub mod overlay;
