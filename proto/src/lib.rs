@@ -7,7 +7,11 @@
 //! The same word names the same concern in both crates. Read in this order:
 //!
 //! - [`identity`], [`ids`], [`time`]: who, what, when.
+//! - [`rights`]: who may have a copy, and how that is proven.
+//! - [`billing`]: what it costs.
 
+pub mod billing;
 pub mod identity;
 pub mod ids;
+pub mod rights;
 pub mod time;
