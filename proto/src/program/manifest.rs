@@ -62,6 +62,29 @@ pub enum CopiesRule {
 #[error("the rule for copies allows none: a number from 1, or min and max with 1 <= min <= max, is wanted")]
 pub struct CopiesRuleError;
 
+/// Copies of a ticket whose host named no number and pays nothing for them.
+pub const DEFAULT_COPIES: u32 = 16;
+
+/// An origin's policy does not allow the number of copies that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} copies are not to be had of this program: ask for {rule}")]
+pub struct CopiesRefusal {
+    /// What was asked for.
+    pub asked: u32,
+    /// What is allowed.
+    pub rule: CopiesRule,
+}
+
+impl std::fmt::Display for CopiesRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Free => write!(f, "any number from 1"),
+            Self::Exactly(n) => write!(f, "exactly {n}"),
+            Self::Range { min, max } => write!(f, "{min} to {max}"),
+        }
+    }
+}
+
 impl CopiesRule {
     /// The rule for `min` to `max` copies, in its one form.
     pub fn between(min: u32, max: u32) -> Result<Self, CopiesRuleError> {
@@ -70,6 +93,27 @@ impl CopiesRule {
             _ if min > max => Err(CopiesRuleError),
             _ if min == max => Ok(Self::Exactly(min)),
             _ => Ok(Self::Range { min, max }),
+        }
+    }
+
+    /// ST10-11: the origin's decision: how many copies a host gets that asks for `asked`, or for none in
+    /// particular. Then it is the most that is allowed, up to [`DEFAULT_COPIES`], where copies cost the host
+    /// nothing, else the fewest.
+    pub fn approve(self, asked: Option<u32>, costly: bool) -> Result<u32, CopiesRefusal> {
+        let copies = asked.unwrap_or(match self {
+            Self::Exactly(n) => n,
+            Self::Free if costly => 1,
+            Self::Free => DEFAULT_COPIES,
+            Self::Range { min, .. } if costly => min,
+            Self::Range { min, max } => max.min(DEFAULT_COPIES).max(min),
+        });
+        if self.allows(copies) {
+            Ok(copies)
+        } else {
+            Err(CopiesRefusal {
+                asked: copies,
+                rule: self,
+            })
         }
     }
 

@@ -222,8 +222,13 @@ impl Host {
     #[must_use]
     pub fn group(&self) -> Option<Vec<Contact>> {
         let in_group = |seat: &&Seat| seat.state.in_group();
-        (self.state != HostState::Ended)
-            .then(|| self.seats.values().filter(in_group).map(|seat| seat.contact.clone()).collect())
+        (self.state != HostState::Ended).then(|| {
+            self.seats
+                .values()
+                .filter(in_group)
+                .map(|seat| seat.contact.clone())
+                .collect()
+        })
     }
 
     /// Whether the program runs on this node now (ST26).
@@ -238,7 +243,10 @@ impl Host {
         let messages = self.seats.values().filter_map(|seat| seat.channel.due());
         let unanswered = |seat: &&Seat| seat.state == SeatState::Invited && self.state != HostState::Ended;
         let expiries = self.seats.values().filter(unanswered).map(|seat| seat.expires);
-        let farewell = self.ended_at.filter(|_| !self.is_settled()).map(|ended| ended + FAREWELL);
+        let farewell = self
+            .ended_at
+            .filter(|_| !self.is_settled())
+            .map(|ended| ended + FAREWELL);
         messages.chain(expiries).chain(farewell).min()
     }
 
@@ -264,8 +272,15 @@ impl Host {
         let now = context.now;
         match input {
             HostInput::Invite(contacts) => self.invite(contacts, context)?,
-            HostInput::Message { from, first, messages } => {
-                let heard = self.seats.get_mut(&from).map(|seat| seat.channel.hear(first, messages));
+            HostInput::Message {
+                from,
+                first,
+                messages,
+            } => {
+                let heard = self
+                    .seats
+                    .get_mut(&from)
+                    .map(|seat| seat.channel.hear(first, messages));
                 for message in heard.unwrap_or_default() {
                     self.heard(from, message, context);
                 }
@@ -284,7 +299,11 @@ impl Host {
         self.start_when_everyone_is_ready(context, &mut outputs)?;
         for (to, seat) in &mut self.seats {
             if let Some((first, messages)) = seat.channel.poll(now) {
-                outputs.push(HostOutput::Send { to: *to, first, messages });
+                outputs.push(HostOutput::Send {
+                    to: *to,
+                    first,
+                    messages,
+                });
             }
         }
         Ok(outputs)
@@ -295,7 +314,10 @@ impl Host {
         if self.state == HostState::Ended {
             return Err(HostError::Ended);
         }
-        let new = contacts.iter().filter(|contact| !self.seats.contains_key(&contact.peer)).count();
+        let new = contacts
+            .iter()
+            .filter(|contact| !self.seats.contains_key(&contact.peer))
+            .count();
         if self.seats.len() + new > MAX_SEATS {
             return Err(HostError::Full);
         }
@@ -323,14 +345,17 @@ impl Host {
                 continue;
             }
             (seat.state, seat.why, seat.expires) = (SeatState::Invited, None, expires);
-            seat.channel.say(Message::Invite(Box::new(invitation.clone())), context.now);
+            seat.channel
+                .say(Message::Invite(Box::new(invitation.clone())), context.now);
         }
         Ok(())
     }
 
     /// One message of a member that has a seat.
     fn heard(&mut self, from: PeerId, message: Message, context: &mut HostContext<'_>) {
-        let Some(seat) = self.seats.get_mut(&from) else { return };
+        let Some(seat) = self.seats.get_mut(&from) else {
+            return;
+        };
         match message {
             Message::Accept(contact) if contact.peer == from => {
                 seat.contact.addresses = contact.bounded().addresses;
@@ -368,7 +393,9 @@ impl Host {
     /// ST16-17: the next slot, or no copy left.
     fn grant(&mut self, member: PeerId, context: &mut HostContext<'_>) {
         let (ended, now) = (self.state == HostState::Ended, context.now);
-        let Some(seat) = self.seats.get_mut(&member) else { return };
+        let Some(seat) = self.seats.get_mut(&member) else {
+            return;
+        };
         if seat.state != SeatState::Invited {
             return;
         }
@@ -395,7 +422,9 @@ impl Host {
 
     /// ST18: the member can run; if the session does already, it comes in late.
     fn ready(&mut self, member: PeerId, context: &HostContext<'_>) {
-        let Some(seat) = self.seats.get_mut(&member) else { return };
+        let Some(seat) = self.seats.get_mut(&member) else {
+            return;
+        };
         seat.state = SeatState::Ready;
         if self.state == HostState::Running {
             seat.channel.say(Message::Start, context.now);
@@ -408,7 +437,9 @@ impl Host {
 
     /// A seat is no longer part of the group.
     fn give_up(&mut self, peer: PeerId, state: SeatState, why: Option<String>, context: &HostContext<'_>) {
-        let Some(seat) = self.seats.get_mut(&peer) else { return };
+        let Some(seat) = self.seats.get_mut(&peer) else {
+            return;
+        };
         let was_in_group = seat.state.in_group();
         if state == SeatState::Failed && !was_in_group && seat.state != SeatState::Invited {
             return;
@@ -423,12 +454,19 @@ impl Host {
     fn tell_roster(&mut self, context: &HostContext<'_>) {
         let entry = |seat: &Seat| {
             let slot = seat.slot.as_ref().filter(|_| seat.state.in_group())?;
-            Some(RosterEntry { slot: slot.to_signed(), contact: seat.contact.clone(), state: seat.state })
+            Some(RosterEntry {
+                slot: slot.to_signed(),
+                contact: seat.contact.clone(),
+                state: seat.state,
+            })
         };
-        let roster =
-            Roster { host: context.me.clone(), members: self.seats.values().filter_map(entry).collect() };
+        let roster = Roster {
+            host: context.me.clone(),
+            members: self.seats.values().filter_map(entry).collect(),
+        };
         for seat in self.seats.values_mut().filter(|seat| seat.state.in_group()) {
-            seat.channel.say(Message::Roster(Box::new(roster.clone())), context.now);
+            seat.channel
+                .say(Message::Roster(Box::new(roster.clone())), context.now);
         }
     }
 
@@ -463,7 +501,11 @@ impl Host {
     fn start(&mut self, context: &HostContext<'_>, outputs: &mut Vec<HostOutput>) -> Result<(), HostError> {
         self.state = HostState::Running;
         self.running_since = Some(context.now);
-        for seat in self.seats.values_mut().filter(|seat| seat.state == SeatState::Ready) {
+        for seat in self
+            .seats
+            .values_mut()
+            .filter(|seat| seat.state == SeatState::Ready)
+        {
             seat.channel.say(Message::Start, context.now);
         }
         if let Some(receipt) = Receipt::started(&self.right(), self.session, context.now) {
@@ -472,11 +514,7 @@ impl Host {
         Ok(())
     }
 
-    fn suspend(
-        &mut self,
-        context: &HostContext<'_>,
-        outputs: &mut Vec<HostOutput>,
-    ) -> Result<(), HostError> {
+    fn suspend(&mut self, context: &HostContext<'_>, outputs: &mut Vec<HostOutput>) -> Result<(), HostError> {
         if self.state == HostState::Ended {
             return Err(HostError::Ended);
         }
@@ -554,11 +592,14 @@ impl Host {
     }
 
     fn receipt(&self, receipt: Receipt, context: &HostContext<'_>) -> Result<HostOutput, HostError> {
-        Ok(HostOutput::Receipt(Box::new((self.right(), sign(receipt, context.identity)?))))
+        Ok(HostOutput::Receipt(Box::new((
+            self.right(),
+            sign(&receipt, context.identity)?,
+        ))))
     }
 
     fn right(&self) -> Right {
-        Right::host(self.ticket.clone())
+        Right::of_host(self.ticket.clone())
     }
 
     fn tell_group(&mut self, message: &Message, now: Timestamp) {

@@ -16,8 +16,8 @@ use crate::{
     identity::{Identity, PeerId},
     ids::SessionId,
     rights::{
-        EquivocationProof, Receipt, ReceiptKind, Right, SignError, Signed, Slot, Ticket, TicketError, Verified,
-        VerifyError, sign,
+        EquivocationProof, Receipt, ReceiptKind, Right, SignError, Signed, Slot, Ticket, TicketError,
+        Verified, VerifyError, sign,
     },
     time::Timestamp,
 };
@@ -85,7 +85,10 @@ impl MemberState {
     /// Whether nothing follows, unless the host invites again.
     #[must_use]
     pub fn is_final(self) -> bool {
-        !matches!(self, Self::Invited | Self::Accepted | Self::Receiving | Self::Ready | Self::Running)
+        !matches!(
+            self,
+            Self::Invited | Self::Accepted | Self::Receiving | Self::Ready | Self::Running
+        )
     }
 
     /// The word for people and for JSON.
@@ -296,25 +299,35 @@ impl Member {
     #[must_use]
     pub fn right(&self) -> Option<Right> {
         let slot = self.slot.clone()?;
-        Some(Right::granted(self.ticket.clone(), slot))
+        Right::of_member(self.ticket.clone(), slot).ok()
     }
 
     /// ST23: the right under which to fetch the program now, if that is the step.
     #[must_use]
     pub fn fetches(&self) -> Option<Right> {
-        (self.state == MemberState::Receiving && !self.is_suspended()).then(|| self.right()).flatten()
+        (self.state == MemberState::Receiving && !self.is_suspended())
+            .then(|| self.right())
+            .flatten()
     }
 
     /// Who is in the group now, host included and this node not; `None` while this node is not in it.
     #[must_use]
     pub fn group(&self) -> Option<Vec<Contact>> {
-        if !matches!(self.state, MemberState::Receiving | MemberState::Ready | MemberState::Running) {
+        if !matches!(
+            self.state,
+            MemberState::Receiving | MemberState::Ready | MemberState::Running
+        ) {
             return None;
         }
         let me = self.slot.as_ref().map(|slot| slot.member);
         let others = self.others.iter().map(|(_, entry)| &entry.contact);
         let others = others.filter(|contact| Some(contact.peer) != me);
-        Some(std::iter::once(&self.invited.host).chain(others).cloned().collect())
+        Some(
+            std::iter::once(&self.invited.host)
+                .chain(others)
+                .cloned()
+                .collect(),
+        )
     }
 
     /// ST26: whether the program runs on this node now.
@@ -383,12 +396,16 @@ impl Member {
         outputs: &mut Vec<MemberOutput>,
     ) -> Result<(), MemberError> {
         match message {
-            Message::Invite(invitation) if self.state.is_final() => self.invited_again(&invitation, context.now),
+            Message::Invite(invitation) if self.state.is_final() => {
+                self.invited_again(&invitation, context.now)
+            }
             Message::Grant(slot) if self.state == MemberState::Accepted => self.granted(slot, context),
             Message::Refuse(why) if self.state == MemberState::Accepted => {
                 self.finish(MemberState::Refused, Some(reason(why)), context, outputs)?;
             }
-            Message::Roster(roster) if !self.state.is_final() => self.take_roster(*roster, context, outputs)?,
+            Message::Roster(roster) if !self.state.is_final() => {
+                self.take_roster(*roster, context, outputs)?
+            }
             Message::Start => self.start(context, outputs)?,
             Message::Suspend if !self.state.is_final() => {
                 self.suspended_by_host = true;
@@ -399,7 +416,12 @@ impl Member {
                 self.count_from(context.now);
             }
             Message::Remove if !self.state.is_final() => {
-                self.finish(MemberState::Removed, Some("removed by the host".into()), context, outputs)?;
+                self.finish(
+                    MemberState::Removed,
+                    Some("removed by the host".into()),
+                    context,
+                    outputs,
+                )?;
             }
             Message::End if !self.state.is_final() => {
                 self.finish(MemberState::Ended, None, context, outputs)?;
@@ -412,7 +434,9 @@ impl Member {
 
     /// The host asks again somebody who declined, left or was refused.
     fn invited_again(&mut self, invitation: &Invitation, now: Timestamp) {
-        let Ok((ticket, invited)) = check(invitation, self.ticket.host, now) else { return };
+        let Ok((ticket, invited)) = check(invitation, self.ticket.host, now) else {
+            return;
+        };
         if ticket.hash() != self.ticket.hash() {
             return;
         }
@@ -449,9 +473,10 @@ impl Member {
 
     /// ST16-17, 23: the slot must be the host's, of this ticket, and for this node.
     fn granted(&mut self, slot: Signed<Slot>, context: &MemberContext<'_>) {
-        let slot = slot.verify().ok().filter(|slot| {
-            slot.member == context.me.peer && slot.check(&self.ticket).is_ok()
-        });
+        let slot = slot
+            .verify()
+            .ok()
+            .filter(|slot| slot.member == context.me.peer && slot.check(&self.ticket).is_ok());
         match slot {
             Some(slot) => {
                 self.slot = Some(slot);
@@ -471,9 +496,14 @@ impl Member {
         context: &MemberContext<'_>,
         outputs: &mut Vec<MemberOutput>,
     ) -> Result<(), MemberError> {
-        let (MemberState::Receiving, Some(right)) = (self.state, self.right()) else { return Ok(()) };
+        let (MemberState::Receiving, Some(right)) = (self.state, self.right()) else {
+            return Ok(());
+        };
         let receipt = Receipt::new(&right, Some(self.session), ReceiptKind::Received, context.now);
-        outputs.push(MemberOutput::Receipt(Box::new((right, sign(receipt, context.identity)?))));
+        outputs.push(MemberOutput::Receipt(Box::new((
+            right,
+            sign(&receipt, context.identity)?,
+        ))));
         self.state = MemberState::Ready;
         self.channel.say(Message::Ready, context.now);
         Ok(())
@@ -492,7 +522,9 @@ impl Member {
         }
         let mut others = Vec::new();
         for mut entry in roster.members.into_iter().take(MAX_SEATS) {
-            let Ok(slot) = entry.slot.clone().verify() else { continue };
+            let Ok(slot) = entry.slot.clone().verify() else {
+                continue;
+            };
             if slot.check(&self.ticket).is_err() || entry.contact.peer != slot.member {
                 continue;
             }
@@ -500,10 +532,14 @@ impl Member {
             others.push((slot, entry));
         }
         let mine = self.slot.as_ref().into_iter();
-        let known = mine.chain(self.others.iter().map(|(slot, _)| slot)).chain(others.iter().map(|(s, _)| s));
+        let known = mine
+            .chain(self.others.iter().map(|(slot, _)| slot))
+            .chain(others.iter().map(|(s, _)| s));
         let known: Vec<_> = known.collect();
         for (i, slot) in known.iter().enumerate() {
-            let proof = known[..i].iter().find_map(|other| EquivocationProof::between(other, slot));
+            let proof = known[..i]
+                .iter()
+                .find_map(|other| EquivocationProof::find(other, slot));
             if let Some(proof) = proof {
                 outputs.push(MemberOutput::Cheat(Box::new(proof)));
                 self.channel.say(Message::Leave, context.now);
@@ -527,10 +563,13 @@ impl Member {
         if self.state == MemberState::Ready {
             self.state = MemberState::Running;
             let right = self.right();
-            if let Some((right, receipt)) =
-                right.and_then(|right| Receipt::started(&right, self.session, context.now).map(|r| (right, r)))
+            if let Some((right, receipt)) = right
+                .and_then(|right| Receipt::started(&right, self.session, context.now).map(|r| (right, r)))
             {
-                outputs.push(MemberOutput::Receipt(Box::new((right, sign(receipt, context.identity)?))));
+                outputs.push(MemberOutput::Receipt(Box::new((
+                    right,
+                    sign(&receipt, context.identity)?,
+                ))));
             }
         }
         if !self.suspended {
@@ -564,7 +603,11 @@ impl Member {
         }
         if !self.suspended {
             let by_host = self.suspended_by_host;
-            return Err(if by_host { MemberError::SuspendedByHost } else { MemberError::NotSuspended });
+            return Err(if by_host {
+                MemberError::SuspendedByHost
+            } else {
+                MemberError::NotSuspended
+            });
         }
         self.suspended = false;
         self.count_from(now);
@@ -612,9 +655,14 @@ impl Member {
         context: &MemberContext<'_>,
         outputs: &mut Vec<MemberOutput>,
     ) -> Result<(), MemberError> {
-        let (Some(from), Some(right)) = (self.running_since.take(), self.right()) else { return Ok(()) };
+        let (Some(from), Some(right)) = (self.running_since.take(), self.right()) else {
+            return Ok(());
+        };
         if let Some(receipt) = Receipt::used(&right, self.session, from, context.now) {
-            outputs.push(MemberOutput::Receipt(Box::new((right, sign(receipt, context.identity)?))));
+            outputs.push(MemberOutput::Receipt(Box::new((
+                right,
+                sign(&receipt, context.identity)?,
+            ))));
         }
         Ok(())
     }

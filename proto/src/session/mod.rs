@@ -25,7 +25,9 @@ mod tests;
 pub use channel::{Channel, MAX_IN_FLIGHT};
 pub use host::{Host, HostInput, HostOutput, HostState};
 pub use member::{Invited, Member, MemberInput, MemberOutput, MemberState};
-pub use message::{Contact, DeclineReason, Invitation, MAX_ADDRESSES, Message, Roster, RosterEntry, SeatState};
+pub use message::{
+    Contact, DeclineReason, Invitation, MAX_ADDRESSES, Message, Roster, RosterEntry, SeatState,
+};
 pub use supply::{Supply, SupplyInput, SupplyOutput, SupplyState};
 
 /// Most members that one session can have, the declined and departed included.

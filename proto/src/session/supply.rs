@@ -67,7 +67,13 @@ impl Supply {
     /// ST3: wants `copies` copies of `name` from `origin`. `request` is fresh randomness.
     #[must_use]
     pub fn new(request: RequestId, origin: PeerId, name: String, copies: Option<u32>) -> Self {
-        Self { request, origin, name, copies, state: SupplyState::Asking }
+        Self {
+            request,
+            origin,
+            name,
+            copies,
+            state: SupplyState::Asking,
+        }
     }
 
     /// Who is asked.
@@ -108,7 +114,7 @@ impl Supply {
     #[must_use]
     pub fn right(&self) -> Option<Right> {
         match &self.state {
-            SupplyState::Receiving(ticket) => Some(Right::host(ticket.clone())),
+            SupplyState::Receiving(ticket) => Some(Right::of_host(ticket.clone())),
             _ => None,
         }
     }
@@ -134,9 +140,9 @@ impl Supply {
                 Ok(Vec::new())
             }
             (SupplyInput::Received, SupplyState::Receiving(ticket)) => {
-                let right = Right::host(ticket.clone());
+                let right = Right::of_host(ticket.clone());
                 let receipt = Receipt::new(&right, None, ReceiptKind::Received, now);
-                let receipt = sign(receipt, identity)?;
+                let receipt = sign(&receipt, identity)?;
                 self.state = SupplyState::Held(ticket.clone());
                 Ok(vec![SupplyOutput::Receipt(Box::new((right, receipt)))])
             }
@@ -154,6 +160,10 @@ impl Supply {
         let as_asked = ticket.origin == self.origin
             && ticket.name == self.name
             && self.copies.is_none_or(|copies| copies == ticket.copies);
-        if as_asked { Ok(ticket) } else { Err(TicketRefusal::NotAsAsked) }
+        if as_asked {
+            Ok(ticket)
+        } else {
+            Err(TicketRefusal::NotAsAsked)
+        }
     }
 }
