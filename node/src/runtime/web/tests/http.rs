@@ -265,7 +265,7 @@ async fn webxdc_js_is_ours() {
     assert_eq!(config["selfAddr"], "addr-1");
     assert_eq!(config["selfName"], "Alice \"</script>");
     assert_eq!(config["isAppSender"], true);
-    assert_eq!(config["sendUpdateMaxSize"], 131_072);
+    assert_eq!(config["sendUpdateMaxSize"], MAX_UPDATE_LEN);
     assert_eq!(config["sendUpdateInterval"], 100);
 }
 
