@@ -215,7 +215,7 @@ function host(program) {
 }
 
 function invite(session) {
-  const here = new Set((session.members ?? []).map((member) => member.peer)), chosen = new Set();
+  const here = new Set([session.host, ...session.members].map((member) => member.peer)), chosen = new Set();
   const list = known().filter((person) => !here.has(person.peer));
   ask("Invite", [list.length ? choices(list, chosen) : h("p", {}, "Everybody you know is invited already.")],
     list.length ? [["Invite", () => {
@@ -291,20 +291,21 @@ function invitationRow(item) {
   const answer = (verb) => () => control({ verb, session: item.session });
   return h("li", { className: "row" },
     h("div", { className: "text" }, h("b", {}, item.name ?? short(item.program)),
-      h("small", {}, line(`from ${called(item.host, item.host_name ?? item.from)}`, size(item.size), price(item.price)))),
+      h("small", {}, line(`from ${called(item.host.peer, item.host.name)}`, item.size ? size(item.size) : "already here", price(item.price)))),
     h("div", { className: "buttons" }, button("Accept", answer("join"), "main"), button("Decline", answer("decline"))));
 }
 
 function sessionRow(item) {
   const act = (verb) => () => control({ verb, session: item.session });
   const { state, role } = item, isHost = role === "host", over = OVER.has(state);
-  const ready = (item.members ?? []).some((member) => member.state === "ready" && member.peer !== now.id.peer);
+  const everyone = [item.host, ...(item.members ?? []).filter((member) => member.peer !== item.host.peer)];
+  const ready = everyone.some((member) => member.state === "ready" && member.peer !== now.id.peer);
   const good = state === "running" ? "on" : ["failed", "refused"].includes(state) ? "warn" : "";
   const slots = item.slots && isHost ? `${item.slots.used} of ${count(item.slots.copies, "copy", "copies")} used` : "";
   return h("li", {},
     h("div", { className: "row" },
       h("div", { className: "text" }, h("b", {}, item.name ?? short(item.program)), h("span", { className: `badge ${good}` }, sessionWords[state] ?? state),
-        h("small", {}, line(isHost ? "you host it" : `hosted by ${called(item.host, item.host_name ?? "somebody")}`, slots, item.reason))),
+        h("small", {}, line(isHost ? "you host it" : `hosted by ${called(item.host.peer, item.host.name)}`, slots, item.transfer?.waits, item.why))),
       over ? null : h("div", { className: "buttons" },
         state === "running" ? button("Open", () => open(item.session), "main") : null,
         isHost && state === "inviting" ? button("Start now", act("start"), ready ? "main" : "") : null,
@@ -312,9 +313,10 @@ function sessionRow(item) {
         isHost && state !== "suspended" ? button("Invite…", () => invite(item)) : null,
         state === "running" ? button("Suspend", act("suspend")) : null,
         button(isHost ? "End…" : "Leave…", () => end(item)))),
-    item.members?.length && !over ? h("ul", { className: "people" }, item.members.map((member) => h("li",
-      { className: ["joined", "running", "ready"].includes(member.state) ? "on" : "off", title: member.peer },
-      member.peer === now.id.peer ? "you" : called(member.peer, member.name), h("small", {}, memberWords[member.state] ?? member.state)))) : null);
+    item.transfer?.total > 0 && !over ? h("progress", { max: item.transfer.total, value: item.transfer.done, title: "Receiving" }) : null,
+    over ? null : h("ul", { className: "people" }, everyone.map((member) => h("li",
+      { className: ["joined", "ready"].includes(member.state) ? "on" : "off", title: line(member.peer, member.why) },
+      member.peer === now.id.peer ? "you" : called(member.peer, member.name), h("small", {}, memberWords[member.state] ?? member.state)))));
 }
 
 function programRow(item) {
@@ -405,8 +407,10 @@ async function follow() {
       await refresh();
       banner();
       await control({ verb: "events" }, () => {
-        clearTimeout(timer);
-        timer = setTimeout(() => refresh().catch(() => {}), 120);
+        timer ||= setTimeout(() => {
+          timer = 0;
+          refresh().catch(() => {});
+        }, 150);
       });
       banner("The node has stopped. Start it with “parlor up”; this page goes on by itself.");
     } catch (error) {
