@@ -506,6 +506,9 @@ impl Member {
         ))));
         self.state = MemberState::Ready;
         self.channel.say(Message::Ready, context.now);
+        if self.suspended {
+            self.channel.say(Message::Suspend, context.now);
+        }
         Ok(())
     }
 
