@@ -13,6 +13,7 @@
 //! - [`console`]: commands from the command line and the web console;
 //! - [`cli`]: the command line itself.
 
+pub mod billing;
 pub mod clock;
 pub mod group;
 pub mod home;
