@@ -6,6 +6,7 @@
 //! The idea: write-ahead logging with `synchronous = FULL`: once a commit returns, it survives a power cut.
 //! That is what "durable before visible" stands on.
 
+pub mod bundle;
 mod contacts;
 mod offers;
 mod programs;
@@ -23,6 +24,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use bundle::{Bundle, BundleError, Bundles};
 pub use contacts::{Contact, MAX_CONTACTS};
 pub use offers::{Offering, OfferTerms};
 pub use programs::LibraryEntry;
