@@ -103,6 +103,7 @@ impl Outbox {
     /// Adds a receipt, in the caller's transaction. [`wake`](Self::wake) once that is committed. The same
     /// receipt again changes nothing, and where nobody counts, nothing is queued.
     pub async fn enqueue(
+        &self,
         connection: &mut SqliteConnection,
         right: &Right,
         receipt: &Verified<Receipt>,

@@ -125,7 +125,8 @@ impl World {
             return;
         };
         let mut tx = self.pool.begin().await.unwrap();
-        Outbox::enqueue(&mut tx, right, receipt, self.clock)
+        self.outbox
+            .enqueue(&mut tx, right, receipt, self.clock)
             .await
             .unwrap();
         tx.commit().await.unwrap();

@@ -9,12 +9,13 @@ use super::*;
 use crate::billing::outbox::courier;
 
 /// Queues `count` stretches of use.
-async fn enqueue(pool: &SqlitePool, right: &Right, from: u64, count: u64) {
+async fn enqueue(outbox: &Outbox, pool: &SqlitePool, right: &Right, from: u64, count: u64) {
     let mut tx = pool.begin().await.unwrap();
     for number in from..from + count {
         let at = NOW + Duration::from_secs(60 * number);
         let used = ReceiptKind::Used { from: NOW, to: at };
-        Outbox::enqueue(&mut tx, right, &receipt(right, MEMBER, used, at), NOW)
+        outbox
+            .enqueue(&mut tx, right, &receipt(right, MEMBER, used, at), NOW)
             .await
             .unwrap();
     }
@@ -45,7 +46,7 @@ async fn everything_arrives_in_order() {
     let right = member_right(&usual_ticket(), 0, MEMBER);
     let (pool, service) = (disk.pool().await, disk.service().await);
     let outbox = Outbox::new(pool.clone());
-    enqueue(&pool, &right, 1, 70).await;
+    enqueue(&outbox, &pool, &right, 1, 70).await;
     let send = |_, request| {
         let service = service.clone();
         async move { Ok::<_, String>(service.handle(peer(MEMBER), request, NOW).await) }
@@ -62,7 +63,7 @@ async fn a_billing_peer_that_is_away_costs_one_try_and_gets_all_when_it_is_back(
     let right = member_right(&usual_ticket(), 0, MEMBER);
     let (pool, service) = (disk.pool().await, disk.service().await);
     let outbox = Outbox::new(pool.clone());
-    enqueue(&pool, &right, 1, 5).await;
+    enqueue(&outbox, &pool, &right, 1, 5).await;
     let away = Arc::new(AtomicBool::new(true));
     let tries = Arc::new(AtomicUsize::new(0));
     let send = |_, request| {
@@ -88,7 +89,7 @@ async fn a_billing_peer_that_is_away_costs_one_try_and_gets_all_when_it_is_back(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(tries.load(Ordering::SeqCst), 1);
-        enqueue(&pool, &right, 6, 1).await;
+        enqueue(&outbox, &pool, &right, 6, 1).await;
         away.store(false, Ordering::SeqCst);
         outbox.peer_connected(peer(BILLING), NOW).await.unwrap();
         std::future::pending::<()>().await
@@ -107,8 +108,8 @@ async fn one_that_hangs_does_not_hold_up_another() {
     let (pool, service) = (disk.pool().await, disk.service().await);
     let outbox = Outbox::new(pool.clone());
     let hanging = member_right(&ticket("free", &[OTHER_BILLING]), 0, MEMBER);
-    enqueue(&pool, &hanging, 1, 1).await;
-    enqueue(&pool, &member_right(&usual_ticket(), 0, MEMBER), 1, 1).await;
+    enqueue(&outbox, &pool, &hanging, 1, 1).await;
+    enqueue(&outbox, &pool, &member_right(&usual_ticket(), 0, MEMBER), 1, 1).await;
     let send = |billing, request| {
         let service = service.clone();
         async move {

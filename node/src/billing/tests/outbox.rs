@@ -8,7 +8,10 @@ async fn enqueued(disk: &Disk, right: &Right, member: u8) -> ReceiptHash {
     let pool = disk.pool().await;
     let receipt = received(right, member);
     let mut tx = pool.begin().await.unwrap();
-    Outbox::enqueue(&mut tx, right, &receipt, NOW).await.unwrap();
+    Outbox::new(pool.clone())
+        .enqueue(&mut tx, right, &receipt, NOW)
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     pool.close().await;
     receipt.hash()
@@ -30,7 +33,8 @@ async fn a_receipt_is_queued_with_what_it_reports_or_not_at_all() {
     let right = member_right(&usual_ticket(), 0, MEMBER);
     let pool = disk.pool().await;
     let mut tx = pool.begin().await.unwrap();
-    Outbox::enqueue(&mut tx, &right, &received(&right, MEMBER), NOW)
+    Outbox::new(pool.clone())
+        .enqueue(&mut tx, &right, &received(&right, MEMBER), NOW)
         .await
         .unwrap();
     tx.rollback().await.unwrap();

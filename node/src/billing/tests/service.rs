@@ -299,3 +299,27 @@ async fn a_book_that_cannot_be_written_asks_for_patience() {
         .await;
     assert!(matches!(response, BillingResponse::Later), "{response:?}");
 }
+
+#[tokio::test]
+async fn what_one_copy_can_add_to_the_log_has_a_bound() {
+    let disk = Disk::new().await;
+    let service = disk.service().await;
+    let (right, other) = (
+        member_right(&usual_ticket(), 0, MEMBER),
+        member_right(&usual_ticket(), 1, MEMBER + 1),
+    );
+    for kind in [ReceiptKind::Received, ReceiptKind::Started] {
+        let request = submit(&right, &receipt(&right, MEMBER, kind, NOW));
+        assert!(matches!(
+            service.handle(peer(99), request, NOW).await,
+            BillingResponse::Acked(_)
+        ));
+    }
+    let mut booking = service.book().begin().await.unwrap();
+    assert!(booking.is_full(&right, 2).await.unwrap());
+    assert!(!booking.is_full(&right, 3).await.unwrap());
+    assert!(!booking.is_full(&other, 1).await.unwrap());
+    // Dropped without an end, as on an error: the position is free again and nobody is locked out.
+    drop(booking);
+    assert_eq!(service.book().begin().await.unwrap().position, 3);
+}
