@@ -89,8 +89,8 @@ async fn a_billing_peer_that_is_away_costs_one_try_and_gets_all_when_it_is_back(
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(tries.load(Ordering::SeqCst), 1);
-        enqueue(&outbox, &pool, &right, 6, 1).await;
         away.store(false, Ordering::SeqCst);
+        enqueue(&outbox, &pool, &right, 6, 1).await;
         outbox.peer_connected(peer(BILLING), NOW).await.unwrap();
         std::future::pending::<()>().await
     };
