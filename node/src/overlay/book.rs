@@ -56,7 +56,9 @@ impl Book {
 
     /// Something else was found there.
     pub(crate) fn forget(&mut self, peer: &PeerId, place: &Multiaddr) {
-        let Some(entry) = self.entries.get_mut(peer) else { return };
+        let Some(entry) = self.entries.get_mut(peer) else {
+            return;
+        };
         entry.given.retain(|known| known != place);
         entry.learned.retain(|known| known != place);
         if entry.given.is_empty() && entry.learned.is_empty() {
@@ -66,7 +68,9 @@ impl Book {
 
     /// Given ones first, newest first, each once.
     pub(crate) fn of(&self, peer: &PeerId) -> Vec<Multiaddr> {
-        let Some(entry) = self.entries.get(peer) else { return Vec::new() };
+        let Some(entry) = self.entries.get(peer) else {
+            return Vec::new();
+        };
         let learned = entry.learned.iter().filter(|place| !entry.given.contains(place));
         entry.given.iter().chain(learned).cloned().collect()
     }
@@ -75,7 +79,11 @@ impl Book {
         if self.entries.len() < MAX_PEERS || self.entries.contains_key(&peer) {
             return;
         }
-        let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(peer, _)| *peer);
+        let oldest = self
+            .entries
+            .iter()
+            .min_by_key(|(_, entry)| entry.used)
+            .map(|(peer, _)| *peer);
         if let Some(oldest) = oldest {
             self.entries.remove(&oldest);
         }

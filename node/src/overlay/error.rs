@@ -62,6 +62,9 @@ pub enum RequestError {
     /// The peer heard the request and did not answer: it is busy, or has no answer.
     #[error("{0} refused the request")]
     Refused(PeerId),
+    /// This node has as many requests to it under way as it may; the request was not sent.
+    #[error("too many requests to {0} at once: try again")]
+    TooMany(PeerId),
     /// The peer does not speak this protocol.
     #[error("{0} does not understand this request")]
     Unsupported(PeerId),

@@ -32,22 +32,42 @@ pub(crate) struct Outlet {
 impl Outlet {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        (Self { sender, backlog: VecDeque::new(), dropped: 0 }, receiver)
+        (
+            Self {
+                sender,
+                backlog: VecDeque::new(),
+                dropped: 0,
+            },
+            receiver,
+        )
     }
 
     /// An event that must not be lost.
     pub(crate) fn state(&mut self, event: Event) {
         let undone = |earlier: &Event| match (earlier, &event) {
-            (Event::Connected(came) | Event::Found { peer: came, .. }, Event::Disconnected(went)) => came == went,
+            (Event::Connected(came), Event::Disconnected(went)) => came == went,
             (
-                Event::GroupPeer { session, peer, present: true },
-                Event::GroupPeer { session: same, peer: gone, present: false },
+                Event::GroupPeer {
+                    session,
+                    peer,
+                    present: true,
+                },
+                Event::GroupPeer {
+                    session: same,
+                    peer: gone,
+                    present: false,
+                },
             ) => session == same && peer == gone,
             _ => false,
         };
         let before = self.backlog.len();
         self.backlog.retain(|earlier| !undone(earlier));
-        if self.backlog.len() == before {
+        let is_told = self.backlog.len() == before;
+        if let Event::Disconnected(went) = &event {
+            self.backlog
+                .retain(|earlier| !matches!(earlier, Event::Found { peer, .. } if peer == went));
+        }
+        if is_told {
             self.backlog.push_back(event);
             self.flush();
         }
@@ -58,7 +78,10 @@ impl Outlet {
         let is_message = matches!(event, Event::GroupMessage { .. });
         match self.sender.try_send(event) {
             Ok(()) if self.dropped > 0 => {
-                tracing::warn!(messages = self.dropped, "group messages were dropped: the node could not keep up");
+                tracing::warn!(
+                    messages = self.dropped,
+                    "group messages were dropped: the node could not keep up"
+                );
                 self.dropped = 0;
             }
             Err(TrySendError::Full(_)) if is_message => self.dropped += 1,
@@ -112,7 +135,11 @@ mod tests {
 
     fn message(number: usize) -> Event {
         let payload = Bytes::from(number.to_string());
-        Event::GroupMessage { session: SessionId([0; 16]), author: peer(1), payload }
+        Event::GroupMessage {
+            session: SessionId([0; 16]),
+            author: peer(1),
+            payload,
+        }
     }
 
     #[tokio::test]
@@ -125,7 +152,9 @@ mod tests {
         outlet.state(Event::Connected(peer(2)));
         assert_eq!(outlet.dropped, MAX_WAITING as u64);
         for number in 0..MAX_WAITING {
-            let Some(Event::GroupMessage { payload, .. }) = events.recv().await else { panic!("a message") };
+            let Some(Event::GroupMessage { payload, .. }) = events.recv().await else {
+                panic!("a message")
+            };
             assert_eq!(payload, number.to_string());
         }
         while outlet.has_backlog() {
