@@ -34,9 +34,12 @@ pub trait Instance: Send + Sync + 'static {
     fn title(&self) -> String;
 
     /// Sends an update to the group. When it returns `Ok`, the update is on this node's disk and will reach everybody,
-    /// this page included. Never called again for the same update after it returned `Ok`, as long as the instance is
-    /// mounted.
-    fn send_update(&self, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>>;
+    /// this page included.
+    ///
+    /// While the instance is mounted, this is not called again with a key for which it returned `Ok`. After a restart
+    /// it may be, if the page had no answer yet: an instance that keeps, with each update and in the same transaction,
+    /// the last [`SendKey::n`] of its page, and returns `Ok` for that and lower ones, sends exactly once.
+    fn send_update(&self, key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>>;
 
     /// The updates with a serial greater than `serial`, lowest first, at most `limit` of them.
     fn updates_after(
@@ -54,6 +57,15 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Sends a realtime message, at most [`super::MAX_REALTIME_LEN`] bytes. It may be lost.
     fn realtime_send(&self, data: Bytes);
+}
+
+/// Names one call of `sendUpdate`. A page's calls come one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SendKey {
+    /// One load of a page in a browser: random.
+    pub page: [u8; 16],
+    /// Counts its calls, from 1.
+    pub n: u64,
 }
 
 /// An update as a page wants it sent (webxdc `sendUpdate`).
