@@ -69,25 +69,39 @@ pub struct SendKey {
 }
 
 /// An update as a page wants it sent (webxdc `sendUpdate`).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UpdateContent {
     /// Any JSON.
     pub payload: Box<RawValue>,
     /// A line for the group: "Alice voted". About 50 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<String>,
     /// Where in the program `info` leads, relative to its root.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub href: Option<String>,
     /// Name of the document being edited. About 20 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
     /// Shown beside the program: "8 votes". About 20 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// Whom to notify of what: `selfAddr`, or `*` for everybody else, to text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeMap<String, String>>,
+}
+
+impl UpdateContent {
+    /// Just this payload.
+    #[must_use]
+    pub fn of(payload: Box<RawValue>) -> Self {
+        Self { payload, info: None, href: None, document: None, summary: None, notify: None }
+    }
+
+    /// No content at all.
+    #[must_use]
+    pub fn of_null() -> Self {
+        Self::of(RawValue::NULL.to_owned())
+    }
 }
 
 /// An update as a page gets it (webxdc `setUpdateListener`), with its verified sender beside the payload.
