@@ -125,7 +125,8 @@ async fn play(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
         show(&cast, session).await?;
     }
     let outcome = settle(&cast, session, options.headless).await?;
-    teller.step("demo", outcome.clone(), &format!("The bill: {}", outcome["statement"]));
+    let bill = bill_for_people(&cast, &outcome["statement"]);
+    teller.step("demo", outcome, &bill);
     for node in [&cast.host, &cast.members[0], &cast.members[1], &cast.billing] {
         node.stop().await;
     }
@@ -144,12 +145,12 @@ async fn enter(stage: &Path) -> Result<Cast, DemoError> {
         members: [start("Ben").await?, start("Cleo").await?],
     };
     let [ben, cleo] = &cast.members;
-    introduce(&cast.host, "origin", &cast.origin).await?;
-    for (name, member) in [("ben", ben), ("cleo", cleo)] {
+    introduce(&cast.host, "Origin", &cast.origin).await?;
+    for (name, member) in [("Ben", ben), ("Cleo", cleo)] {
         introduce(&cast.host, name, member).await?;
-        introduce(member, "billing", &cast.billing).await?;
+        introduce(member, "Billing", &cast.billing).await?;
     }
-    introduce(&cast.host, "billing", &cast.billing).await?;
+    introduce(&cast.host, "Billing", &cast.billing).await?;
     Ok(cast)
 }
 
@@ -174,7 +175,7 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
     };
     let offer = cast.origin.execute(Command::Publish(publish)).await?;
     teller.step("published", offer, "The origin publishes chat: 2 copies, 1.00 EUR each, and 0.05 EUR a reception.");
-    let get = Get { who: "origin".into(), name: "chat".into(), copies: None };
+    let get = Get { who: "Origin".into(), name: "chat".into(), copies: None };
     let ticket = cast.host.execute(Command::Get(get)).await?;
     teller.step("got", ticket, "Ann has the program, and a signed ticket for 2 copies.");
     Ok(())
@@ -182,7 +183,7 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
 
 /// ST14-19, 20-26.
 async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
-    let invite = vec!["ben".to_owned(), "cleo".to_owned()];
+    let invite = vec!["Ben".to_owned(), "Cleo".to_owned()];
     let host = HostCommand { name: "chat".into(), invite, pack: None };
     let opened = cast.host.execute(Command::Host(host)).await?;
     let session = opened["session"].as_str().and_then(|text| text.parse().ok());
@@ -290,6 +291,23 @@ async fn settle(cast: &Cast, session: SessionId, headless: bool) -> Result<Value
         "receptions": statement["receptions"],
         "statement": statement,
     }))
+}
+
+/// The statement as a person reads it.
+fn bill_for_people(cast: &Cast, statement: &Value) -> String {
+    let mut text = "The bill, as the billing peer has it from everyone's signed receipts:".to_owned();
+    for line in statement["payers"].as_array().into_iter().flatten() {
+        let payer = everyone(cast).into_iter().find(|node| line["payer"] == node.peer().to_string());
+        let name = payer.map_or("?", |node| &node.context().nickname);
+        let amount = line["total"]["amount"].as_u64().unwrap_or(0);
+        let (units, cents) = (amount / 100, amount % 100);
+        let copies = match line["copies"].as_u64() {
+            Some(copies @ 1..) => format!("{copies} copies approved, "),
+            _ => String::new(),
+        };
+        text += &format!("\n  {name:5} {copies}{} received: {units}.{cents:02} EUR", line["receptions"]);
+    }
+    text + &format!("\n  {} copies in all, for a ticket of {COPIES} and the host's own.", statement["receptions"])
 }
 
 fn check(what: &'static str, found: &Value, wanted: Value) -> Result<(), DemoError> {
