@@ -284,12 +284,12 @@ impl Overlay {
     }
 
     /// Keeps a connection to this peer: called now and whenever it is lost, and exempt from the limits on
-    /// connections. For those in a session with this node.
+    /// connections. For those in a session with this node: each call is undone by one [`Self::unkeep`].
     pub async fn keep(&self, peer: PeerId) {
         self.tell(Command::Keep(peer)).await;
     }
 
-    /// Ends [`Self::keep`]. The connection stays as long as it is used.
+    /// Undoes one [`Self::keep`]. The connection stays as long as it is used.
     pub async fn unkeep(&self, peer: PeerId) {
         self.tell(Command::Unkeep(peer)).await;
     }
