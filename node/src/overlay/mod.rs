@@ -5,11 +5,11 @@
 //!
 //! The idea: a handle that can be cloned, and a task that owns the swarm. Commands go in and are answered;
 //! events come out of one bounded channel. A consumer that is too slow never stalls the network: what happens
-//! then is written in [`outlet`].
+//! then is written in `outlet`.
 //!
-//! - [`gate`]: groups shown to their members only.
-//! - [`driver`]: the event loop; [`dial`], [`nodes`], [`partners`], [`book`]: its state.
-//! - [`request`], [`stream`]: the protocols; [`behaviour`]: how it is all put together, with the limits.
+//! - `gate`: groups shown to their members only.
+//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `book`, `outlet`: its state.
+//! - `request`, `stream`: the protocols; `behaviour`: how it is all put together, with the limits.
 
 mod address;
 mod behaviour;

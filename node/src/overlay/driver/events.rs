@@ -1,6 +1,6 @@
 //! What the swarm reports, and what it means.
 
-use libp2p::{core::ConnectedPoint, identify, mdns, ping, swarm::SwarmEvent};
+use libp2p::{Multiaddr, core::ConnectedPoint, identify, mdns, ping, swarm::SwarmEvent};
 use parlor_proto::{identity::PeerId, wire};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -141,18 +141,18 @@ impl Driver {
             return;
         }
         let is_local = node.is_local;
-        // Its word is good for no more addresses than are kept.
-        for address in info.listen_addrs.into_iter().take(MAX_PER_PEER) {
-            let address = Address::from(address);
-            let place = address.place();
-            let is_useful = match reach(&place) {
-                Reach::Wide => true,
-                Reach::Loopback | Reach::Memory => is_local,
-                Reach::Nowhere => false,
-            };
-            if is_useful && address.peer().is_none_or(|there| there == peer) {
-                self.book.add(peer, place, Source::Learned);
-            }
+        let is_useful = |place: &Multiaddr| match reach(place) {
+            Reach::Wide => true,
+            Reach::Loopback | Reach::Memory => is_local,
+            Reach::Nowhere => false,
+        };
+        let addresses = info.listen_addrs.into_iter().map(Address::from);
+        let its_own = addresses.filter(|address| address.peer().is_none_or(|there| there == peer));
+        let places = its_own.map(|address| address.place()).filter(is_useful);
+        // The newest are kept, so what comes first is added last. It may name as many as it likes.
+        let places: Vec<_> = places.take(MAX_PER_PEER).collect();
+        for place in places.into_iter().rev() {
+            self.book.add(peer, place, Source::Learned);
         }
         let nickname = nickname(&info.agent_version);
         if self.nodes.identified(peer, nickname.clone()) {

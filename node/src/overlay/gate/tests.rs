@@ -211,6 +211,29 @@ async fn a_burst_of_large_messages_arrives_whole() {
 }
 
 #[tokio::test]
+async fn who_publishes_faster_than_the_group_takes_is_told() {
+    let (a, mut b) = pair().await;
+    let sent = a
+        .act(|swarm| {
+            let mut sent = 0;
+            while swarm.behaviour_mut().publish(GAME, b"more").is_ok() {
+                sent += 1;
+            }
+            (sent, swarm.behaviour_mut().publish(GAME, b"more"))
+        })
+        .await;
+    let (sent, Err(PublishError::Full)) = sent else {
+        panic!("{sent:?}")
+    };
+    // What was taken arrives, and then there is room again.
+    for _ in 0..sent {
+        assert_eq!(b.message().await.2, "more");
+    }
+    a.publish(GAME, "after").await.unwrap();
+    assert_eq!(b.message().await.2, "after");
+}
+
+#[tokio::test]
 async fn messages_pass_through_members_that_link_others() {
     let [mut a, mut b, mut c] = gates();
     link(&mut a, &mut b).await;
