@@ -71,10 +71,9 @@ impl PeerId {
     /// signatures, which libp2p's own check lets pass, do not.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let (Ok(key), Ok(signature)) = (
-            VerifyingKey::from_bytes(&self.0),
-            Signature::from_slice(signature),
-        ) else {
+        let (Ok(key), Ok(signature)) =
+            (VerifyingKey::from_bytes(&self.0), Signature::from_slice(signature))
+        else {
             return false;
         };
         key.verify_strict(message, &signature).is_ok()
@@ -120,9 +119,7 @@ impl Serialize for PeerId {
 impl<'de> Deserialize<'de> for PeerId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(D::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
         } else {
             let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
             Self::from_bytes(&bytes).map_err(D::Error::custom)
@@ -194,18 +191,12 @@ mod tests {
         let mut long = peer.to_bytes().to_vec();
         long.push(0);
         assert_eq!(PeerId::from_bytes(&long), Err(PeerIdError::NotEd25519));
-        assert_eq!(
-            PeerId::from_bytes(&peer.to_bytes()[1..]),
-            Err(PeerIdError::NotEd25519)
-        );
+        assert_eq!(PeerId::from_bytes(&peer.to_bytes()[1..]), Err(PeerIdError::NotEd25519));
         // The neutral element: any signature (R = sB - 0) would pass a lax check.
         let mut neutral = [0; 32];
         neutral[0] = 1;
         assert_eq!(PeerId::from_public_key(neutral), Err(PeerIdError::WeakKey));
-        assert_eq!(
-            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<PeerId>(),
-            Err(PeerIdError::NotEd25519)
-        );
+        assert_eq!("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<PeerId>(), Err(PeerIdError::NotEd25519));
         assert_eq!("not base58 0OIl".parse::<PeerId>(), Err(PeerIdError::Base58));
     }
 
@@ -214,11 +205,7 @@ mod tests {
         let signature = identity().sign(b"hello");
         assert!(identity().peer().verifies(b"hello", &signature));
         assert!(!identity().peer().verifies(b"hellO", &signature));
-        assert!(
-            !Identity::from_seed(&[8; 32])
-                .peer()
-                .verifies(b"hello", &signature)
-        );
+        assert!(!Identity::from_seed(&[8; 32]).peer().verifies(b"hello", &signature));
         assert!(!identity().peer().verifies(b"hello", &signature[1..]));
     }
 }

@@ -18,12 +18,12 @@ mod tests;
 mod wire;
 
 pub use chunks::{Chunk, ChunkIndex, ChunkSet, MAX_CHUNKS};
-pub use manifest::{CopiesRule, CopiesRuleError, FileEntry, Manifest, ManifestError, Program, Role};
+pub use manifest::{CopiesRefusal, CopiesRule, CopiesRuleError, DEFAULT_COPIES, FileEntry, Manifest, ManifestError, Program, Role};
 pub use name::{
     MAX_NAME_LEN, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, ProgramNameError,
     is_display_text,
 };
-pub use path::{FilePath, FilePathError, MAX_COMPONENT_LEN, MAX_DEPTH, MAX_PATH_LEN};
+pub use path::{FilePath, FilePathError, MAX_COMPONENT_LEN, MAX_DEPTH, MAX_PATH_LEN, find_collision};
 
 /// Size of every chunk but a file's last, bytes.
 pub const CHUNK_SIZE: u32 = 64 * 1024;

@@ -157,6 +157,8 @@ pub enum MemberInput {
 pub enum MemberOutput {
     /// Send to the host, over the session protocol.
     Send {
+        /// The host.
+        to: PeerId,
         /// As in [`crate::wire::SessionRequest`].
         first: u64,
         /// As in [`crate::wire::SessionRequest`].
@@ -192,6 +194,8 @@ pub enum InvitationError {
     OtherHost,
     #[error("a session begins with an invitation")]
     NotAnInvitation,
+    #[error("the program runs only under leases, which this version of parlor cannot hold")]
+    Lease,
 }
 
 /// Why a user's wish cannot be carried out.
@@ -384,7 +388,7 @@ impl Member {
             MemberInput::Tick => {}
         }
         if let Some((first, messages)) = self.channel.poll(now) {
-            outputs.push(MemberOutput::Send { first, messages });
+            outputs.push(MemberOutput::Send { to: self.ticket.host, first, messages });
         }
         Ok(outputs)
     }
@@ -506,6 +510,9 @@ impl Member {
         ))));
         self.state = MemberState::Ready;
         self.channel.say(Message::Ready, context.now);
+        if self.suspended {
+            self.channel.say(Message::Suspend, context.now);
+        }
         Ok(())
     }
 
@@ -675,6 +682,9 @@ fn check(
 ) -> Result<(Verified<Ticket>, Invited), InvitationError> {
     let ticket = invitation.ticket.clone().verify()?;
     ticket.check(from, now)?;
+    if ticket.terms.lease.is_some() {
+        return Err(InvitationError::Lease);
+    }
     if invitation.host.peer != from {
         return Err(InvitationError::OtherHost);
     }

@@ -48,7 +48,7 @@ fn every_truncation_and_a_trailing_byte_is_refused() {
     let long = vec![0xd2; MAX_ITEM_LEN + 1];
     assert!(matches!(
         Signed::<Ticket>::decode(&long).unwrap_err().fault,
-        Fault::TooLong
+        Fault::TooLong { .. }
     ));
 }
 
