@@ -126,7 +126,7 @@ pub(crate) fn own_addresses(swarm: &Swarm<Behaviour>, peer: PeerId) -> Vec<Addre
         .filter(|place| reach(place) != Reach::Nowhere)
         .cloned()
         .collect();
-    useful.sort_by_key(reach);
+    useful.sort_by_key(|place| (reach(place), place.to_string()));
     useful.dedup();
     useful
         .into_iter()

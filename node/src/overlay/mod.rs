@@ -5,11 +5,11 @@
 //!
 //! The idea: a handle that can be cloned, and a task that owns the swarm. Commands go in and are answered;
 //! events come out of one bounded channel. A consumer that is too slow never stalls the network: what happens
-//! then is written in [`outlet`].
+//! then is written in `outlet`.
 //!
-//! - [`gate`]: groups shown to their members only.
-//! - [`driver`]: the event loop; [`dial`], [`nodes`], [`partners`], [`book`]: its state.
-//! - [`request`], [`stream`]: the protocols; [`behaviour`]: how it is all put together, with the limits.
+//! - `gate`: groups shown to their members only.
+//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `book`, `outlet`: its state.
+//! - `request`, `stream`: the protocols; `behaviour`: how it is all put together, with the limits.
 
 mod address;
 mod behaviour;
@@ -284,12 +284,12 @@ impl Overlay {
     }
 
     /// Keeps a connection to this peer: called now and whenever it is lost, and exempt from the limits on
-    /// connections. For those in a session with this node.
+    /// connections. For those in a session with this node: each call is undone by one [`Self::unkeep`].
     pub async fn keep(&self, peer: PeerId) {
         self.tell(Command::Keep(peer)).await;
     }
 
-    /// Ends [`Self::keep`]. The connection stays as long as it is used.
+    /// Undoes one [`Self::keep`]. The connection stays as long as it is used.
     pub async fn unkeep(&self, peer: PeerId) {
         self.tell(Command::Unkeep(peer)).await;
     }

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) near: bool,
     /// Set once it has identified itself as a Parlor node.
     pub(crate) nickname: Option<String>,
+    /// It has identified itself as something else, or not at all.
+    pub(crate) is_stranger: bool,
     /// A connection with it is within this machine.
     pub(crate) is_local: bool,
     /// Whether the rest of the node has been told that it is connected.
@@ -55,6 +57,7 @@ impl Nodes {
             return false;
         };
         node.links = remaining;
+        node.is_stranger &= remaining > 0;
         if remaining > 0 {
             return false;
         }
@@ -90,7 +93,15 @@ impl Nodes {
             return false;
         };
         node.nickname = Some(nickname);
+        node.is_stranger = false;
         !std::mem::replace(&mut node.is_told, true)
+    }
+
+    /// It is no Parlor node, unless another connection shows that it is.
+    pub(crate) fn stranger(&mut self, peer: PeerId) {
+        if let Some(node) = self.0.get_mut(&peer) {
+            node.is_stranger = node.nickname.is_none();
+        }
     }
 
     pub(crate) fn get(&self, peer: &PeerId) -> Option<&Node> {
@@ -111,6 +122,7 @@ impl Nodes {
             links: 0,
             near: false,
             nickname: None,
+            is_stranger: false,
             is_local: false,
             is_told: false,
         };

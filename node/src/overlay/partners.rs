@@ -20,8 +20,10 @@ pub(crate) struct Partners {
     rosters: HashMap<SessionId, HashSet<PeerId>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    /// How often it was asked for: by how many sessions, say.
+    times: usize,
     failures: u32,
     /// When to call it; none while it is connected or being called.
     next: Option<Instant>,
@@ -31,11 +33,25 @@ impl Partners {
     /// Keeps a connection to this peer from now on; it is called at `now` if it is not connected.
     pub(crate) fn keep(&mut self, peer: PeerId, is_connected: bool, now: Instant) {
         let next = (!is_connected).then_some(now);
-        self.kept.entry(peer).or_insert(Kept { failures: 0, next });
+        self.kept
+            .entry(peer)
+            .or_insert(Kept {
+                times: 0,
+                failures: 0,
+                next,
+            })
+            .times += 1;
     }
 
+    /// Undoes one [`Self::keep`].
     pub(crate) fn unkeep(&mut self, peer: &PeerId) {
-        self.kept.remove(peer);
+        let Some(kept) = self.kept.get_mut(peer) else {
+            return;
+        };
+        kept.times -= 1;
+        if kept.times == 0 {
+            self.kept.remove(peer);
+        }
     }
 
     /// A group has these members. Those that it had.
@@ -62,7 +78,8 @@ impl Partners {
 
     pub(crate) fn connected(&mut self, peer: &PeerId) {
         if let Some(kept) = self.kept.get_mut(peer) {
-            *kept = Kept::default();
+            kept.failures = 0;
+            kept.next = None;
         }
     }
 
@@ -122,8 +139,12 @@ mod tests {
         partners.connected(&peer);
         partners.lost(&peer, now);
         assert_eq!(partners.next(), Some(now + FIRST), "once back, it starts over");
+        partners.keep(peer, false, now);
+        partners.unkeep(&peer);
+        assert!(partners.next().is_some(), "another session still wants it");
         partners.unkeep(&peer);
         assert_eq!(partners.next(), None);
+        partners.unkeep(&peer);
     }
 
     #[test]

@@ -75,10 +75,7 @@ impl AsyncWrite for Stream {
 
 /// Takes inbound streams as they come: libp2p drops those that nobody waits for at that very moment, so this
 /// runs in a task of its own. Ends with the swarm.
-pub(crate) async fn accept(
-    mut incoming: libp2p_stream::IncomingStreams,
-    sink: mpsc::Sender<(PeerId, Stream)>,
-) {
+pub(crate) async fn accept(mut incoming: libp2p_stream::IncomingStreams, sink: mpsc::Sender<Accepted>) {
     let slots = Slots::default();
     while let Some((peer, stream)) = incoming.next().await {
         let Some(peer) = ours(&peer) else { continue };
@@ -95,8 +92,11 @@ pub(crate) async fn accept(
     }
 }
 
+/// A stream that a peer opened.
+pub(crate) type Accepted = (PeerId, Stream);
+
 /// The channel from [`accept`] to the event loop.
-pub(crate) fn accepted() -> (mpsc::Sender<(PeerId, Stream)>, mpsc::Receiver<(PeerId, Stream)>) {
+pub(crate) fn accepted() -> (mpsc::Sender<Accepted>, mpsc::Receiver<Accepted>) {
     mpsc::channel(MAX_ACCEPTED)
 }
 

@@ -211,6 +211,29 @@ async fn a_burst_of_large_messages_arrives_whole() {
 }
 
 #[tokio::test]
+async fn who_publishes_faster_than_the_group_takes_is_told() {
+    let (a, mut b) = pair().await;
+    let sent = a
+        .act(|swarm| {
+            let mut sent = 0;
+            while swarm.behaviour_mut().publish(GAME, b"more").is_ok() {
+                sent += 1;
+            }
+            (sent, swarm.behaviour_mut().publish(GAME, b"more"))
+        })
+        .await;
+    let (sent, Err(PublishError::Full)) = sent else {
+        panic!("{sent:?}")
+    };
+    // What was taken arrives, and then there is room again.
+    for _ in 0..sent {
+        assert_eq!(b.message().await.2, "more");
+    }
+    a.publish(GAME, "after").await.unwrap();
+    assert_eq!(b.message().await.2, "after");
+}
+
+#[tokio::test]
 async fn messages_pass_through_members_that_link_others() {
     let [mut a, mut b, mut c] = gates();
     link(&mut a, &mut b).await;
@@ -405,82 +428,117 @@ fn rogue(keypair: &Keypair) -> gossipsub::Behaviour {
     gossip
 }
 
-#[tokio::test]
-async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_heard() {
+/// Two that are connected and can be called, and are no group yet.
+async fn two() -> [Node<Gate>; 2] {
     let [mut a, mut b] = gates();
-    let mut eve = Swarm::new_ephemeral_tokio(|keypair| rogue(&keypair));
+    a.listen().with_memory_addr_external().await;
     link(&mut a, &mut b).await;
-    link(&mut eve, &mut b).await;
-    link(&mut a, &mut eve).await;
-    let (mut a, mut b, mut eve) = (Node::run(a), Node::run(b), Node::run(eve));
-    a.open(GAME, &[b.peer]).await;
-    b.open(GAME, &[a.peer]).await;
+    [a, b].map(Node::run)
+}
+
+async fn in_group([a, b]: &mut [Node<Gate>; 2]) {
+    for node in [&*a, &*b] {
+        node.open(GAME, &[a.peer, b.peer]).await;
+    }
     a.sees(GAME, b.peer).await;
     b.sees(GAME, a.peer).await;
-    for _ in 0..20 {
-        exchange(&mut a, &mut b, ["between us", "two"]).await;
+}
+
+/// A stranger calls both.
+async fn call<B: NetworkBehaviour<ToSwarm: Debug> + Send>(stranger: &mut Node<B>, nodes: &[Node<Gate>; 2]) {
+    for node in nodes {
+        let address = node
+            .act(|swarm| swarm.external_addresses().next().cloned().unwrap())
+            .await;
+        stranger.act(|swarm| swarm.dial(address).unwrap()).await;
+        let connected = |event| matches!(event, SwarmEvent::ConnectionEstablished { .. }).then_some(());
+        stranger.wait(connected).await;
     }
-    let topic = IdentTopic::new(GAME.to_string());
-    let alone = eve
-        .act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in"))
-        .await;
-    assert!(
-        matches!(alone, Err(gossipsub::PublishError::NoPeersSubscribedToTopic)),
-        "{alone:?}"
-    );
-    while let Ok(event) = eve.events.try_recv() {
-        let Ok(event) = event.try_into_behaviour_event() else {
-            continue;
-        };
-        let refused = matches!(event, gossipsub::Event::GossipsubNotSupported { .. });
-        assert!(refused, "the stranger got through: {event:?}");
+}
+
+#[tokio::test]
+async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_heard() {
+    for opened_before in [false, true] {
+        let mut nodes = two().await;
+        let mut eve = Node::run(Swarm::new_ephemeral_tokio(|keypair| rogue(&keypair)));
+        if opened_before {
+            in_group(&mut nodes).await;
+            call(&mut eve, &nodes).await;
+        } else {
+            call(&mut eve, &nodes).await;
+            in_group(&mut nodes).await;
+        }
+        let [mut a, mut b] = nodes;
+        for _ in 0..20 {
+            exchange(&mut a, &mut b, ["between us", "two"]).await;
+        }
+        let topic = IdentTopic::new(GAME.to_string());
+        let alone = eve
+            .act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in"))
+            .await;
+        assert!(
+            matches!(alone, Err(gossipsub::PublishError::NoPeersSubscribedToTopic)),
+            "{alone:?}"
+        );
+        while let Ok(event) = eve.events.try_recv() {
+            let Ok(event) = event.try_into_behaviour_event() else {
+                continue;
+            };
+            let refused = matches!(event, gossipsub::Event::GossipsubNotSupported { .. });
+            assert!(refused, "the stranger got through: {event:?}");
+        }
+        // What it might have said to them would have come before this.
+        exchange(&mut a, &mut b, ["still between us", "two"]).await;
     }
 }
 
 #[tokio::test]
 async fn a_stranger_can_open_and_accept_no_stream() {
-    let [mut a, mut b] = gates();
-    let mut mallory = Swarm::new_ephemeral_tokio(|_| libp2p_stream::Behaviour::new());
-    let mut control = mallory.behaviour().new_control();
-    let names = [
-        format!("/parlor/group/{GAME}/1"),
-        format!("/parlor/group/{GAME}/ready/1"),
-    ];
-    let names = names.map(|name| StreamProtocol::try_from_owned(name).unwrap());
-    let mut streams = names.each_ref().map(|name| control.accept(name.clone()).unwrap());
-    link(&mut a, &mut b).await;
-    link(&mut a, &mut mallory).await;
-    link(&mut mallory, &mut b).await;
-    let (mut a, mut b, mallory) = (Node::run(a), Node::run(b), Node::run(mallory));
-    for node in [&a, &b] {
-        node.open(GAME, &[a.peer, b.peer]).await;
-    }
-    a.sees(GAME, b.peer).await;
-    b.sees(GAME, a.peer).await;
-    exchange(&mut a, &mut b, ["between us", "two"]).await;
-    for victim in [a.peer, b.peer] {
-        for name in &names {
-            let refused = control.open_stream(victim, name.clone()).await.unwrap_err();
-            let right = matches!(refused, libp2p_stream::OpenStreamError::UnsupportedProtocol(_));
-            assert!(right, "{refused:?}");
+    for opened_before in [false, true] {
+        let mut nodes = two().await;
+        let mallory = Swarm::new_ephemeral_tokio(|_| libp2p_stream::Behaviour::new());
+        let mut control = mallory.behaviour().new_control();
+        let names = [
+            format!("/parlor/group/{GAME}/1"),
+            format!("/parlor/group/{GAME}/ready/1"),
+        ];
+        let names = names.map(|name| StreamProtocol::try_from_owned(name).unwrap());
+        let mut streams = names.each_ref().map(|name| control.accept(name.clone()).unwrap());
+        let mut mallory = Node::run(mallory);
+        if opened_before {
+            in_group(&mut nodes).await;
+            call(&mut mallory, &nodes).await;
+        } else {
+            call(&mut mallory, &nodes).await;
+            in_group(&mut nodes).await;
         }
+        let [mut a, mut b] = nodes;
+        exchange(&mut a, &mut b, ["between us", "two"]).await;
+        for victim in [a.peer, b.peer] {
+            for name in &names {
+                let refused = control.open_stream(victim, name.clone()).await.unwrap_err();
+                let right = matches!(refused, libp2p_stream::OpenStreamError::UnsupportedProtocol(_));
+                assert!(right, "{refused:?}");
+            }
+        }
+        for stream in &mut streams {
+            assert!(
+                futures::poll!(stream.next()).is_pending(),
+                "the group opened a stream to a stranger"
+            );
+        }
+        // The same node, once admitted, gets its stream: so what is refused above would have been noticed.
+        a.allow(mallory.peer).await;
+        let [lane, ready] = &mut streams;
+        let either = futures::future::select(lane.next(), ready.next());
+        let (peer, _) = tokio::time::timeout(PATIENCE, either)
+            .await
+            .unwrap()
+            .factor_first()
+            .0
+            .unwrap();
+        assert_eq!(peer, a.peer);
     }
-    for stream in &mut streams {
-        assert!(
-            futures::poll!(stream.next()).is_pending(),
-            "the group opened a stream to a stranger"
-        );
-    }
-    // The same node, once admitted, gets its stream: so what is refused above would have been noticed.
-    a.allow(mallory.peer).await;
-    let [lane, ready] = &mut streams;
-    let (peer, _) = tokio::time::timeout(PATIENCE, futures::future::select(lane.next(), ready.next()))
-        .await
-        .unwrap()
-        .factor_first()
-        .0
-        .unwrap();
-    assert_eq!(peer, a.peer);
 }
 
 #[tokio::test]

@@ -37,7 +37,8 @@ async fn a_mebibyte_goes_each_way() {
         let mut b = Node::start(2, listen).await;
         a.meets(&b).await;
         let to = b.peer();
-        let there = tokio::spawn(async move { swap(a.overlay.open_stream(to).await.unwrap(), 1, 2).await });
+        let overlay = a.overlay.clone();
+        let there = tokio::spawn(async move { swap(overlay.open_stream(to).await.unwrap(), 1, 2).await });
         let (from, stream) = b
             .wait(|event| match event {
                 Event::Stream { peer, stream } => Some((peer, stream)),
