@@ -104,6 +104,18 @@ id!(
     ReceiptHash, 32, "a receipt"
 );
 id!(
+    /// A release of a slot, by what its signature covers.
+    ReleaseHash, 32, "a release"
+);
+id!(
+    /// A billing peer's answer to a receipt, by what its signature covers.
+    AckHash, 32, "an acknowledgement"
+);
+id!(
+    /// An update, by what its signature covers.
+    UpdateHash, 32, "an update"
+);
+id!(
     /// One session: random, chosen by its host.
     SessionId, 16, "a session"
 );
