@@ -14,6 +14,7 @@ use std::{
 };
 
 use fantoccini::{Client, ClientBuilder, Locator, wd::Capabilities};
+use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
@@ -35,19 +36,38 @@ impl Browser {
     #[must_use]
     pub fn open(owner: &str, url: &str) -> Self {
         let (driver, address) = start_driver();
-        let profile = tempfile::Builder::new().prefix("parlor-profile-").tempdir().expect("a scratch directory");
-        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let mut builder = ClientBuilder::new(fantoccini_connector());
+        let profile = tempfile::Builder::new()
+            .prefix("parlor-profile-")
+            .tempdir()
+            .expect("a scratch directory");
+        let runtime = Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let mut builder = ClientBuilder::new(HttpConnector::new());
         let connecting = builder.capabilities(capabilities(&profile)).connect(&address);
-        let client = runtime.block_on(connecting).expect("chromedriver starts chromium");
-        let browser = Self { owner: owner.to_owned(), runtime, client, driver, _profile: profile };
-        browser.runtime.block_on(browser.client.goto(url)).expect("the page opens");
+        let client = runtime
+            .block_on(connecting)
+            .expect("chromedriver starts chromium");
+        let browser = Self {
+            owner: owner.to_owned(),
+            runtime,
+            client,
+            driver,
+            _profile: profile,
+        };
+        browser
+            .runtime
+            .block_on(browser.client.goto(url))
+            .expect("the page opens");
         browser
     }
 
     /// Loads the page again.
     pub fn reload(&self) {
-        self.runtime.block_on(self.client.refresh()).expect("the page reloads");
+        self.runtime
+            .block_on(self.client.refresh())
+            .expect("the page reloads");
     }
 
     /// What an expression in the page comes to.
@@ -63,7 +83,11 @@ impl Browser {
     pub fn wait(&self, expression: &str) {
         wait_until(&format!("{expression} in {}'s browser", self.owner), || {
             let now = self.eval(expression);
-            if now == json!(true) { Ok(()) } else { Err(format!("{now}; the page says: {}", self.page_text())) }
+            if now == json!(true) {
+                Ok(())
+            } else {
+                Err(format!("{now}; the page says: {}", self.page_text()))
+            }
         });
     }
 
@@ -75,14 +99,24 @@ impl Browser {
 
     /// Types into an element.
     pub fn type_into(&self, selector: &str, text: &str) {
-        let typing = async { self.client.find(Locator::Css(selector)).await?.send_keys(text).await };
-        self.runtime.block_on(typing).unwrap_or_else(|e| panic!("{}: typing into {selector}: {e}", self.owner));
+        let typing = async {
+            self.client
+                .find(Locator::Css(selector))
+                .await?
+                .send_keys(text)
+                .await
+        };
+        self.runtime
+            .block_on(typing)
+            .unwrap_or_else(|e| panic!("{}: typing into {selector}: {e}", self.owner));
     }
 
     /// Clicks on an element.
     pub fn click(&self, selector: &str) {
         let clicking = async { self.client.find(Locator::Css(selector)).await?.click().await };
-        self.runtime.block_on(clicking).unwrap_or_else(|e| panic!("{}: clicking {selector}: {e}", self.owner));
+        self.runtime
+            .block_on(clicking)
+            .unwrap_or_else(|e| panic!("{}: clicking {selector}: {e}", self.owner));
     }
 
     fn page_text(&self) -> Value {
@@ -102,7 +136,15 @@ impl Drop for Browser {
 /// Starts chromedriver on a free port; returns it with its address.
 fn start_driver() -> (Child, String) {
     let mut driver = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "unshare", "--fork", "--pid", "--mount-proc", "--kill-child"])
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "unshare",
+            "--fork",
+            "--pid",
+            "--mount-proc",
+            "--kill-child",
+        ])
         .args(["chromedriver", "--port=0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -116,7 +158,13 @@ fn start_driver() -> (Child, String) {
 /// The port chromedriver says it started on.
 fn port_of(stdout: ChildStdout) -> Option<u16> {
     let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-    let port = lines.find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok());
+    let port = lines.find_map(|line| {
+        line.split("successfully on port ")
+            .nth(1)?
+            .trim_end_matches('.')
+            .parse()
+            .ok()
+    });
     // What it goes on to say is read, so that it never waits for us.
     std::thread::spawn(move || lines.for_each(drop));
     port
@@ -137,5 +185,10 @@ fn capabilities(profile: &TempDir) -> Capabilities {
         &profile,
     ];
     let options = json!({ "args": args });
-    [("browserName".to_owned(), json!("chrome")), ("goog:chromeOptions".to_owned(), options)].into_iter().collect()
+    [
+        ("browserName".to_owned(), json!("chrome")),
+        ("goog:chromeOptions".to_owned(), options),
+    ]
+    .into_iter()
+    .collect()
 }

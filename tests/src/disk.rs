@@ -18,7 +18,9 @@ impl SmallDisk {
     #[must_use]
     pub fn mount(path: PathBuf, mib: u32) -> Self {
         std::fs::create_dir_all(&path).expect("a directory");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"]).arg(&path));
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"])
+            .arg(&path));
         Self { path }
     }
 
@@ -30,7 +32,9 @@ impl SmallDisk {
 
     /// Makes space.
     pub fn resize(&self, mib: u32) {
-        run(Command::new("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.path));
+        run(Command::new("mount")
+            .args(["-o", &format!("remount,size={mib}m")])
+            .arg(&self.path));
     }
 }
 
@@ -47,5 +51,8 @@ impl Drop for SmallDisk {
 fn run(command: &mut Command) {
     let done = command.output().expect("mount is there");
     let error = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "this story mounts a small disk, which needs root: {command:?}: {error}");
+    assert!(
+        done.status.success(),
+        "this story mounts a small disk, which needs root: {command:?}: {error}"
+    );
 }

@@ -65,14 +65,17 @@ impl Watch {
         let writer = shared.clone();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
-                let value = serde_json::from_str(&line).unwrap_or_else(|_| Value::String(line));
+                let value = serde_json::from_str(&line).unwrap_or(Value::String(line));
                 writer.lock().lines.push(value);
                 writer.news.notify_all();
             }
             writer.lock().ended = true;
             writer.news.notify_all();
         });
-        Self { shared, _process: Arc::new(Ending(child)) }
+        Self {
+            shared,
+            _process: Arc::new(Ending(child)),
+        }
     }
 
     /// Waits for a line, past ones included.
@@ -91,9 +94,22 @@ impl Watch {
                 return found;
             }
             let left = DEADLINE.saturating_sub(started.elapsed());
-            let why = if seen.ended { "the stream ended" } else { "time is up" };
-            assert!(!seen.ended && !left.is_zero(), "no {what}, {why}; seen: {:#?}", seen.lines);
-            seen = self.shared.news.wait_timeout(seen, left).expect("the reading thread does not panic").0;
+            let why = if seen.ended {
+                "the stream ended"
+            } else {
+                "time is up"
+            };
+            assert!(
+                !seen.ended && !left.is_zero(),
+                "no {what}, {why}; seen: {:#?}",
+                seen.lines
+            );
+            seen = self
+                .shared
+                .news
+                .wait_timeout(seen, left)
+                .expect("the reading thread does not panic")
+                .0;
         }
     }
 
@@ -108,8 +124,16 @@ impl Watch {
     pub fn wait_end(&self) {
         let mut seen = self.shared.lock();
         while !seen.ended {
-            let (next, result) = self.shared.news.wait_timeout(seen, DEADLINE).expect("the reader does not panic");
-            assert!(!result.timed_out() || next.ended, "the stream does not end; seen: {:#?}", next.lines);
+            let (next, result) = self
+                .shared
+                .news
+                .wait_timeout(seen, DEADLINE)
+                .expect("the reader does not panic");
+            assert!(
+                !result.timed_out() || next.ended,
+                "the stream does not end; seen: {:#?}",
+                next.lines
+            );
             seen = next;
         }
     }
@@ -118,14 +142,19 @@ impl Watch {
     #[track_caller]
     pub fn wait_update(&self, payload: impl Into<Value>) -> Value {
         let payload = payload.into();
-        self.wait_for(&format!("update {payload}"), |line| line["event"] == "update" && line["payload"] == payload)
+        self.wait_for(&format!("update {payload}"), |line| {
+            line["event"] == "update" && line["payload"] == payload
+        })
     }
 
     /// The payloads of all updates so far, in their order.
     #[must_use]
     pub fn payloads(&self) -> Vec<Value> {
         let seen = self.seen();
-        seen.iter().filter(|line| line["event"] == "update").map(|line| line["payload"].clone()).collect()
+        seen.iter()
+            .filter(|line| line["event"] == "update")
+            .map(|line| line["payload"].clone())
+            .collect()
     }
 }
 
