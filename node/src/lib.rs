@@ -13,9 +13,17 @@
 //! - [`console`]: commands from the command line and the web console;
 //! - [`cli`]: the command line itself.
 
+pub mod billing;
 pub mod clock;
+pub mod console;
+pub mod contacts;
+pub mod content;
+pub mod context;
 pub mod group;
 pub mod home;
 pub mod overlay;
+pub mod program;
 pub mod runtime;
+pub mod session;
 pub mod store;
+pub mod supply;

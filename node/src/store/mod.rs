@@ -6,6 +6,7 @@
 //! The idea: write-ahead logging with `synchronous = FULL`: once a commit returns, it survives a power cut.
 //! That is what "durable before visible" stands on.
 
+pub mod bundle;
 mod contacts;
 mod offers;
 mod programs;
@@ -16,12 +17,14 @@ mod updates;
 
 use std::path::Path;
 
+use parlor_proto::time::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
     Sqlite, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use bundle::{Bundle, BundleError, Bundles};
 pub use contacts::{Contact, MAX_CONTACTS};
 pub use offers::{Offering, OfferTerms};
 pub use programs::LibraryEntry;
@@ -96,20 +99,21 @@ impl Store {
         self.pool.close().await;
     }
 
-    /// ST-independent: keeps the proof that a host gave one slot to two members.
+    /// Keeps the proof that a host gave one slot to two members.
     pub async fn keep_cheat(
         &self,
+        write: &mut Transaction,
         ticket: &str,
         host: &str,
-        found_at: i64,
+        found_at: Timestamp,
         proof: &[u8],
     ) -> Result<(), StoreError> {
         sqlx::query("INSERT OR IGNORE INTO cheats (ticket, host, found_at, proof) VALUES (?, ?, ?, ?)")
             .bind(ticket)
             .bind(host)
-            .bind(found_at)
+            .bind(found_at.0.cast_signed())
             .bind(proof)
-            .execute(&self.pool)
+            .execute(&mut **write)
             .await?;
         Ok(())
     }

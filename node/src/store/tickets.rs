@@ -5,6 +5,7 @@ use parlor_proto::{
     rights::Ledger,
     session::{Supply, SupplyState},
     time::Timestamp,
+    wire::RequestId,
 };
 
 use super::{Store, StoreError, Transaction, from_blob, to_blob};
@@ -22,8 +23,8 @@ pub struct HeldTicket {
 }
 
 impl Store {
-    /// Notes a ticket's ledger, with whatever else belongs to the same step.
-    pub async fn put_ledger(
+    /// Notes a new ticket. One that is held already keeps its ledger.
+    pub async fn add_ledger(
         &self,
         write: &mut Transaction,
         ledger: &Ledger,
@@ -32,7 +33,7 @@ impl Store {
         let ticket = ledger.ticket();
         sqlx::query(
             "INSERT INTO tickets (ticket, name, program, added_at, ledger) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (ticket) DO UPDATE SET ledger = excluded.ledger",
+             ON CONFLICT (ticket) DO NOTHING",
         )
         .bind(ticket.hash().to_string())
         .bind(&ticket.name)
@@ -41,6 +42,16 @@ impl Store {
         .bind(to_blob(ledger))
         .execute(&mut **write)
         .await?;
+        Ok(())
+    }
+
+    /// Notes what a held ticket's ledger has become, with whatever else belongs to the same step.
+    pub async fn put_ledger(&self, write: &mut Transaction, ledger: &Ledger) -> Result<(), StoreError> {
+        sqlx::query("UPDATE tickets SET ledger = ? WHERE ticket = ?")
+            .bind(to_blob(ledger))
+            .bind(ledger.ticket().hash().to_string())
+            .execute(&mut **write)
+            .await?;
         Ok(())
     }
 
@@ -82,6 +93,15 @@ impl Store {
         .execute(&mut **write)
         .await?;
         Ok(())
+    }
+
+    /// One supply.
+    pub async fn supply(&self, request: RequestId) -> Result<Option<Supply>, StoreError> {
+        let row: Option<Vec<u8>> = sqlx::query_scalar("SELECT machine FROM supplies WHERE request = ?")
+            .bind(hex::encode(request.0))
+            .fetch_optional(self.pool())
+            .await?;
+        row.map(|machine| from_blob(SUPPLIES, &machine)).transpose()
     }
 
     /// Supplies that a crash or the user interrupted.

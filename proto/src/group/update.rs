@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Largest payload of an update, bytes.
-pub const MAX_PAYLOAD: usize = 128 * 1024;
+pub const MAX_PAYLOAD: usize = 128_000;
 
 /// One update.
 #[derive(Debug, Clone, PartialEq, Eq)]

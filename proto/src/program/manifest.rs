@@ -3,13 +3,14 @@
 //! For: [`Manifest`], what an origin writes; [`Program`], a manifest that was checked, with the bytes that its
 //! id is the hash of. Not for: how those bytes look (see the private `wire`).
 
-use std::{collections::BTreeMap, fmt, ops::Range};
+use std::{fmt, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     CHUNK_SIZE, Chunk, ChunkIndex, ChunkSet, FilePath, FilePathError, MAX_FILES, MAX_MANIFEST_SIZE,
-    MAX_PROGRAM_SIZE, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, is_display_text, wire,
+    MAX_PROGRAM_SIZE, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, find_collision,
+    is_display_text, wire,
 };
 use crate::ids::{ChunkHash, ProgramId};
 
@@ -426,19 +427,8 @@ fn check_paths(files: &[FileEntry]) -> Result<(), ManifestError> {
             return Err(ManifestError::Order(pair[1].path.clone()));
         }
     }
-    let mut seen = BTreeMap::new();
-    for file in files {
-        if let Some(other) = seen.insert(file.path.case_key(), &file.path) {
-            return Err(ManifestError::Collision(other.clone(), file.path.clone()));
-        }
+    match find_collision(files.iter().map(|file| &file.path)) {
+        Some((a, b)) => Err(ManifestError::Collision(a.clone(), b.clone())),
+        None => Ok(()),
     }
-    for (key, path) in &seen {
-        // Each folder that the file lies in: no file may have its name.
-        for (end, _) in key.match_indices('/') {
-            if let Some(other) = seen.get(&key[..end]) {
-                return Err(ManifestError::Collision((*other).clone(), (*path).clone()));
-            }
-        }
-    }
-    Ok(())
 }

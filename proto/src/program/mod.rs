@@ -23,7 +23,7 @@ pub use name::{
     MAX_NAME_LEN, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, ProgramNameError,
     is_display_text,
 };
-pub use path::{FilePath, FilePathError, MAX_COMPONENT_LEN, MAX_DEPTH, MAX_PATH_LEN};
+pub use path::{FilePath, FilePathError, MAX_COMPONENT_LEN, MAX_DEPTH, MAX_PATH_LEN, find_collision};
 
 /// Size of every chunk but a file's last, bytes.
 pub const CHUNK_SIZE: u32 = 64 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! For: [`FilePath`]. Not for: places on this machine (the node joins a `FilePath` to a folder of its own).
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 /// The longest path, bytes.
 pub const MAX_PATH_LEN: usize = 512;
@@ -95,6 +95,22 @@ impl fmt::Display for FilePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
     }
+}
+
+/// Two of these paths, if there are such, that cannot both be files on every system: they differ in case only,
+/// or one is where the other needs a folder.
+#[must_use]
+pub fn find_collision<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> Option<(&'a FilePath, &'a FilePath)> {
+    let mut seen = BTreeMap::new();
+    for path in paths {
+        if let Some(other) = seen.insert(path.case_key(), path) {
+            return Some((other, path));
+        }
+    }
+    // Each folder that a file lies in: no file may have its name.
+    seen.iter().find_map(|(key, path)| {
+        key.match_indices('/').find_map(|(end, _)| seen.get(&key[..end])).map(|other| (*other, *path))
+    })
 }
 
 /// Whether Windows opens a device when asked for a file of this name, whatever its extension.

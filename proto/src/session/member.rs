@@ -157,6 +157,8 @@ pub enum MemberInput {
 pub enum MemberOutput {
     /// Send to the host, over the session protocol.
     Send {
+        /// The host.
+        to: PeerId,
         /// As in [`crate::wire::SessionRequest`].
         first: u64,
         /// As in [`crate::wire::SessionRequest`].
@@ -384,7 +386,7 @@ impl Member {
             MemberInput::Tick => {}
         }
         if let Some((first, messages)) = self.channel.poll(now) {
-            outputs.push(MemberOutput::Send { first, messages });
+            outputs.push(MemberOutput::Send { to: self.ticket.host, first, messages });
         }
         Ok(outputs)
     }

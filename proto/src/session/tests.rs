@@ -124,7 +124,7 @@ impl World {
         let Ok(outputs) = member.handle(input, &context) else { return };
         for output in outputs {
             match output {
-                MemberOutput::Send { first, messages } => {
+                MemberOutput::Send { first, messages, .. } => {
                     self.parcels.push(Parcel::ToHost(i, first, messages));
                 }
                 MemberOutput::Receipt(item) => {

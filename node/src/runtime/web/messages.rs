@@ -29,7 +29,7 @@ use serde_json::value::RawValue;
 use super::instance::{DeliveredUpdate, RealtimeMessage, UpdateContent};
 
 /// Largest update, as the bytes of its JSON (webxdc `sendUpdateMaxSize`).
-pub const MAX_UPDATE_LEN: usize = 128 * 1024;
+pub const MAX_UPDATE_LEN: usize = parlor_proto::group::MAX_PAYLOAD;
 
 /// Largest realtime message, bytes (the webxdc specification).
 pub const MAX_REALTIME_LEN: usize = 128_000;

@@ -1,0 +1,316 @@
+//! The bytes of programs on disk: one folder per program, written in place while they arrive.
+//!
+//! For: [`Bundle`], one program's files, chunk by chunk; [`Bundles`], the folder of all of them; cards, one
+//! bundle in one file. Not for: where chunks come from (see [`crate::content`]) and which programs the user
+//! wants to keep.
+//!
+//! ```text
+//! HOME/programs/<program id>/manifest.cbor   the manifest, as received
+//!                            files/<path>    the files, at their full length from the start
+//!                            have            the chunks that are there, noted after they were written
+//!                            complete        whose copy it is (see `Role`); the last thing to be written
+//! ```
+//!
+//! The idea: a chunk is verified, written to its place, and then noted; so a node that is killed at any moment
+//! finds at most a chunk that is there and not noted. After a loss of power a noted chunk may not be there,
+//! so what is noted is hashed again at start, until the files were synced and `complete` says that they are.
+//! Nothing but verified chunks is ever read from here. A folder appears and goes by renaming.
+//!
+//! All calls block; call them where blocking is allowed.
+
+mod card;
+mod files;
+mod have;
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use parlor_proto::{
+    ids::ProgramId,
+    program::{CHUNK_SIZE, Chunk, ChunkIndex, ChunkSet, ManifestError, Program, Role},
+};
+
+pub use card::{CardError, MAX_NOTE, read_card, write_card};
+use files::FileCache;
+use have::HaveFile;
+pub use shelf::Bundles;
+pub(crate) use shelf::finish;
+
+const MANIFEST_FILE: &str = "manifest.cbor";
+pub(crate) const FILES_DIR: &str = "files";
+const HAVE_FILE: &str = "have";
+const COMPLETE_FILE: &str = "complete";
+
+/// Why a bundle cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// No room. What is there already stays and is used when there is room again.
+    #[error("the disk is full: {path} cannot be written; make room and try again, what arrived is kept")]
+    DiskFull {
+        /// What could not be written.
+        path: PathBuf,
+        /// What the system said; nothing if the lack was seen before anything was written.
+        #[source]
+        source: Option<io::Error>,
+    },
+    /// The system refused a read or write.
+    #[error("{path} cannot be used: {source}")]
+    Io {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The stored manifest is not that of the program.
+    #[error("the stored program {id} is damaged; remove it and get it again")]
+    Damaged {
+        /// Which one.
+        id: ProgramId,
+        /// What is wrong with its manifest.
+        source: ManifestError,
+    },
+    /// A chunk or file that did not arrive yet.
+    #[error("the program is not complete")]
+    Incomplete,
+    /// A chunk or file that the program does not have.
+    #[error("the program has no such file or chunk")]
+    Unknown,
+    /// The program was removed while it was used.
+    #[error("the program was removed")]
+    Removed,
+}
+
+impl BundleError {
+    pub(crate) fn io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                path,
+                source: Some(source),
+            },
+            _ => Self::Io { path, source },
+        }
+    }
+}
+
+/// What came of a batch of chunks.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Verified and stored, in the order given.
+    pub good: Vec<ChunkIndex>,
+    /// The first that is not what the manifest says; nothing after it was looked at.
+    pub bad: Option<ChunkIndex>,
+}
+
+/// One program's files. Any number of readers and writers may use it at once.
+#[derive(Debug)]
+pub struct Bundle {
+    dir: PathBuf,
+    program: Program,
+    files: FileCache,
+    removed: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    have: ChunkSet,
+    /// Where new chunks are noted; opened when first needed.
+    noted: Option<HaveFile>,
+    /// Whose copy was completed and synced.
+    settled: Option<Role>,
+    /// For whose copy the files were laid out.
+    laid_out: Option<Role>,
+}
+
+impl Bundle {
+    /// The program.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The chunks that are there, all verified.
+    #[must_use]
+    pub fn have(&self) -> ChunkSet {
+        self.state().have.clone()
+    }
+
+    /// Whose copy is complete here, if any: the host's has everything.
+    #[must_use]
+    pub fn complete(&self) -> Option<Role> {
+        let state = self.state();
+        [Role::Host, Role::Everyone]
+            .into_iter()
+            .find(|role| self.is_complete(&state, *role))
+    }
+
+    /// Opens a file of a complete copy, to read it, and tells its length in bytes.
+    pub fn open_file(&self, path: &str) -> Result<(fs::File, u64), BundleError> {
+        let index = self.program.find(path).ok_or(BundleError::Unknown)?;
+        let entry = &self.program.manifest().files[index];
+        let complete = self.complete().ok_or(BundleError::Incomplete)?;
+        if !complete.gets(entry.role) {
+            return Err(BundleError::Unknown);
+        }
+        self.not_removed()?;
+        let path = self.files.path(entry);
+        let file = fs::File::open(&path).map_err(|source| BundleError::io(&path, source))?;
+        Ok((file, entry.size))
+    }
+
+    /// Reads a chunk into the beginning of `buffer` (at least [`CHUNK_SIZE`] bytes long); tells its length.
+    pub fn read_chunk(&self, index: ChunkIndex, buffer: &mut [u8]) -> Result<usize, BundleError> {
+        if !self.state().have.contains(index) {
+            return Err(if self.program.chunk(index).is_some() {
+                BundleError::Incomplete
+            } else {
+                BundleError::Unknown
+            });
+        }
+        self.not_removed()?;
+        let chunk = self.program.chunk(index).ok_or(BundleError::Unknown)?;
+        let len = chunk.len as usize;
+        self.read_at(&chunk, &mut buffer[..len])?;
+        Ok(len)
+    }
+
+    /// Makes the files of a copy for `role` at their full length, and checks that the disk has room for what
+    /// is missing. To be called before chunks are written; calling it again is cheap.
+    pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
+        let mut missing = self.program.chunks_for(role);
+        {
+            let state = self.state();
+            missing.remove_all(&state.have);
+            if missing.is_empty() && self.is_complete(&state, role) && state.laid_out >= Some(role) {
+                return Ok(());
+            }
+        }
+        self.not_removed()?;
+        files::check_room(&self.dir, self.program.size_of(&missing))?;
+        let mut folders = HashSet::new();
+        for (_, entry) in self.program.files_for(role) {
+            self.files.create(entry, &mut folders)?;
+        }
+        let mut state = self.state();
+        state.laid_out = state.laid_out.max(Some(role));
+        Ok(())
+    }
+
+    /// Verifies chunks, writes them to their places and notes them. A chunk that is there already is only
+    /// verified.
+    pub fn write_chunks(&self, batch: &[(ChunkIndex, &[u8])]) -> Result<Written, BundleError> {
+        self.not_removed()?;
+        let mut written = Written::default();
+        for &(index, bytes) in batch {
+            let Some(chunk) = self.program.chunk(index).filter(|chunk| holds(chunk, bytes)) else {
+                written.bad = Some(index);
+                break;
+            };
+            if !self.state().have.contains(index) {
+                let entry = &self.program.manifest().files[chunk.file];
+                self.files.write_at(chunk.file, entry, bytes, chunk.offset)?;
+            }
+            written.good.push(index);
+        }
+        self.note(&written.good)?;
+        Ok(written)
+    }
+
+    /// Syncs the files of a complete copy and says so on disk, so that the next start need not hash them
+    /// again. Does nothing if it was done. The bundle is of full use without it.
+    pub fn settle(&self) -> Result<(), BundleError> {
+        let role = self.complete().ok_or(BundleError::Incomplete)?;
+        if self.state().settled >= Some(role) {
+            return Ok(());
+        }
+        self.not_removed()?;
+        // Files without bytes have no chunk that would have made them.
+        self.lay_out(role)?;
+        files::sync_all(
+            &self.dir,
+            &self.files,
+            self.program.files_for(role).map(|(_, entry)| entry),
+        )?;
+        files::write_whole(&self.dir, COMPLETE_FILE, role.to_string().as_bytes())?;
+        let mut state = self.state();
+        state.settled = Some(role);
+        state.noted = None;
+        if role == Role::Host {
+            let _ = fs::remove_file(self.dir.join(HAVE_FILE));
+        }
+        Ok(())
+    }
+
+    /// Notes chunks whose bytes were written.
+    fn note(&self, chunks: &[ChunkIndex]) -> Result<(), BundleError> {
+        let mut state = self.state();
+        let State { have, noted, .. } = &mut *state;
+        let new: Vec<ChunkIndex> = chunks
+            .iter()
+            .copied()
+            .filter(|chunk| !have.contains(*chunk))
+            .collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        let noted = match noted {
+            Some(noted) => noted,
+            none => none.insert(HaveFile::open(&self.dir.join(HAVE_FILE))?),
+        };
+        noted.append(&new)?;
+        for chunk in new {
+            have.insert(chunk);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), BundleError> {
+        self.files.read_at(
+            chunk.file,
+            &self.program.manifest().files[chunk.file],
+            buffer,
+            chunk.offset,
+        )
+    }
+
+    /// Whether the chunk on disk is what the manifest says. An unreadable one is not.
+    fn is_there(&self, index: ChunkIndex, buffer: &mut [u8; CHUNK_SIZE as usize]) -> bool {
+        let Some(chunk) = self.program.chunk(index) else {
+            return false;
+        };
+        let bytes = &mut buffer[..chunk.len as usize];
+        self.read_at(&chunk, bytes).is_ok() && holds(&chunk, bytes)
+    }
+
+    fn is_complete(&self, state: &State, role: Role) -> bool {
+        state.settled >= Some(role) || self.program.chunks_for(role).is_subset(&state.have)
+    }
+
+    fn not_removed(&self) -> Result<(), BundleError> {
+        if self.removed.load(Ordering::Acquire) {
+            Err(BundleError::Removed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing in a locked section leaves the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn holds(chunk: &Chunk, bytes: &[u8]) -> bool {
+    bytes.len() == chunk.len as usize && blake3::hash(bytes).as_bytes() == &chunk.hash.0
+}

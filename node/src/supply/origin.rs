@@ -1,0 +1,246 @@
+//! The origin's side of supply (ST10-13): a catalog, a policy, tickets, manifests.
+//!
+//! For: publishing, answering catalog queries and supply requests, and deciding who may fetch what. Not for:
+//! the bytes themselves ([`crate::content`]).
+
+use std::{path::Path, time::Duration};
+
+use parlor_proto::{
+    billing::{Tariff, TariffError},
+    identity::PeerId,
+    program::{CopiesRefusal, CopiesRule, CopiesRuleError, Role},
+    rights::{
+        LeaseTerms, MAX_BILLING_PEERS, Right, RightError, SignError, SignedRight, Terms, Ticket, Verified, sign,
+    },
+    wire::{CatalogResponse, MAX_OFFERS, Offer, RequestId, SupplyRequest, SupplyResponse},
+};
+
+use super::library::{LibraryError, import_into_library};
+use crate::{
+    clock,
+    contacts::ContactError,
+    context::Context,
+    store::{BundleError, OfferTerms, Offering, StoreError},
+};
+
+/// How long a ticket is good for.
+const TICKET_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Grace that a leased program gets when billing cannot be reached, as a share of the lease's length.
+const LEASE_GRACE_SHARE: u32 = 4;
+
+/// What `publish` asks for, as the user wrote it.
+#[derive(Debug, Clone, Default)]
+pub struct PublishTerms {
+    /// Exactly that many copies.
+    pub copies: Option<u32>,
+    /// At most that many.
+    pub copies_max: Option<u32>,
+    /// A tariff.
+    pub price: Option<String>,
+    /// Who gets the receipts.
+    pub billing: Vec<String>,
+    /// A duration.
+    pub lease: Option<String>,
+}
+
+/// Why a program cannot be published.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PublishError {
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error("--copies: {0}")]
+    Copies(#[from] CopiesRuleError),
+    #[error("--copies: {0}")]
+    OwnRule(CopiesRefusal),
+    #[error("--price: {0}")]
+    Price(#[from] TariffError),
+    #[error("--lease: {0}: use a duration like 1h or 30m")]
+    Lease(#[from] humantime::DurationError),
+    #[error("--billing: {0}")]
+    Billing(#[from] ContactError),
+    #[error("--billing: at most {MAX_BILLING_PEERS} peers")]
+    ManyBilling,
+    #[error("the catalog is full: it holds {MAX_OFFERS} programs")]
+    Full,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a supply request is refused. The other node's user reads it.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum SupplyError {
+    #[error("no program named {0:?} is offered here: `parlor catalog` lists what is")]
+    NoSuchProgram(String),
+    #[error(transparent)]
+    Copies(#[from] CopiesRefusal),
+    #[error(transparent)]
+    Right(#[from] RightError),
+    #[error("that right is somebody else's")]
+    NotYours,
+    #[error("that program is not here any more")]
+    Gone,
+    #[error("the host was proven to have given one copy to two members")]
+    Cheat,
+    #[error("the origin cannot answer now: try again later")]
+    Store(#[from] StoreError),
+    #[error("the origin cannot answer now: try again later")]
+    Bundle(#[from] BundleError),
+    #[error("the origin cannot sign tickets")]
+    Sign(#[from] SignError),
+}
+
+/// Offers a directory or an `.xdc`, in place of what was offered under the same name.
+pub async fn publish(context: &Context, path: &Path, terms: PublishTerms) -> Result<Offering, PublishError> {
+    let tariff: Tariff = terms.price.as_deref().unwrap_or_default().parse()?;
+    let lease = terms.lease.as_deref().map(humantime::parse_duration).transpose()?;
+    let lease = lease.map(|length| LeaseTerms { length, grace: length / LEASE_GRACE_SHARE });
+    let mut billing = Vec::new();
+    for who in &terms.billing {
+        let peer = if *who == context.me().to_string() { context.me() } else { context.resolve(who).await? };
+        if !billing.contains(&peer) {
+            billing.push(peer);
+        }
+    }
+    if billing.is_empty() {
+        billing.push(context.me());
+    }
+    if billing.len() > MAX_BILLING_PEERS {
+        return Err(PublishError::ManyBilling);
+    }
+    let bundle = import_into_library(context, path, None).await?;
+    let manifest = bundle.program().manifest();
+    let copies = restrict(manifest.copies, terms.copies, terms.copies_max)?;
+    let name = manifest.name.to_string();
+    let known = context.store.offer(&name).await?.is_some();
+    if !known && context.store.offers().await?.len() >= MAX_OFFERS {
+        return Err(PublishError::Full);
+    }
+    let terms = OfferTerms { copies, tariff, lease, billing };
+    let offer = Offering { name, program: bundle.program().id(), terms };
+    context.store.put_offer(&offer).await?;
+    Ok(offer)
+}
+
+/// The program's own rule, made narrower by what the origin says.
+fn restrict(own: CopiesRule, exactly: Option<u32>, most: Option<u32>) -> Result<CopiesRule, PublishError> {
+    let wanted = match (exactly, most) {
+        (Some(n), _) => CopiesRule::between(n, n)?,
+        (None, Some(most)) => match own {
+            CopiesRule::Range { min, max } => CopiesRule::between(min, max.min(most))?,
+            CopiesRule::Exactly(n) => CopiesRule::between(n, n)?,
+            CopiesRule::Free => CopiesRule::between(1, most)?,
+        },
+        (None, None) => return Ok(own),
+    };
+    let least = match wanted {
+        CopiesRule::Exactly(n) => n,
+        CopiesRule::Range { min, .. } => min,
+        CopiesRule::Free => 1,
+    };
+    own.approve(Some(least), false).map_err(PublishError::OwnRule)?;
+    if let (CopiesRule::Exactly(n), Some(most)) = (wanted, most)
+        && n > most
+    {
+        return Err(PublishError::OwnRule(CopiesRefusal { asked: most, rule: own }));
+    }
+    Ok(wanted)
+}
+
+/// ST1, 10: what is offered.
+pub async fn catalog(context: &Context) -> Result<CatalogResponse, StoreError> {
+    let mut programs = Vec::new();
+    for offer in context.store.offers().await?.into_iter().take(MAX_OFFERS) {
+        // A program whose files were removed behind the node's back is not offered.
+        let Ok(Some(bundle)) = context.bundles.get(offer.program) else { continue };
+        let manifest = bundle.program().manifest();
+        programs.push(Offer {
+            name: offer.name,
+            program: offer.program,
+            version: manifest.version.clone(),
+            summary: manifest.summary.clone(),
+            size: bundle.program().size_for(Role::Host),
+            copies: offer.terms.copies,
+            tariff: offer.terms.tariff,
+            lease: offer.terms.lease,
+        });
+    }
+    Ok(CatalogResponse { programs })
+}
+
+/// ST3, 10-13: the answer to `from`.
+pub async fn answer(context: &Context, from: PeerId, request: SupplyRequest) -> SupplyResponse {
+    let answered = match request {
+        SupplyRequest::Ticket { request, name, copies } => {
+            issue(context, from, request, &name, copies).await.map(|ticket| SupplyResponse::Ticket(ticket.to_signed()))
+        }
+        SupplyRequest::Manifest(right) => manifest(context, from, *right).await.map(SupplyResponse::Manifest),
+    };
+    answered.unwrap_or_else(|error| {
+        tracing::info!(?from, %error, "a supply request was refused");
+        SupplyResponse::Refused(error.to_string())
+    })
+}
+
+/// ST11-12: the same request gets the same ticket, which is on disk before it is given away.
+pub async fn issue(
+    context: &Context,
+    host: PeerId,
+    request: RequestId,
+    name: &str,
+    copies: Option<u32>,
+) -> Result<Verified<Ticket>, SupplyError> {
+    if let Some(ticket) = context.store.issued(host, request).await? {
+        return Ok(ticket);
+    }
+    let offer =
+        context.store.offer(name).await?.ok_or_else(|| SupplyError::NoSuchProgram(name.to_owned()))?;
+    if context.bundles.get(offer.program)?.and_then(|bundle| bundle.complete()).is_none() {
+        return Err(SupplyError::Gone);
+    }
+    let copies = offer.terms.copies.approve(copies, offer.terms.tariff.prices().copy > 0)?;
+    let now = clock::now();
+    let ticket = Ticket {
+        id: rand::random(),
+        origin: context.me(),
+        host,
+        name: offer.name,
+        program: offer.program,
+        copies,
+        issued_at: now,
+        not_before: now,
+        expires: now + TICKET_LIFE,
+        terms: Terms { tariff: offer.terms.tariff, lease: offer.terms.lease },
+        billing: offer.terms.billing,
+        offline_issue: true,
+    };
+    let ticket = sign(&ticket, &context.identity)?;
+    context.store.put_issued(request, &ticket).await?;
+    Ok(ticket)
+}
+
+/// The manifest of a program, for whoever has a right to it.
+async fn manifest(context: &Context, from: PeerId, right: SignedRight) -> Result<Vec<u8>, SupplyError> {
+    let (right, _) = authorise(context, from, right).await?;
+    let bundle = context.bundles.get(right.ticket().program)?.ok_or(SupplyError::Gone)?;
+    Ok(bundle.program().bytes().to_vec())
+}
+
+/// Whether `from` may have the program that `right` is about, and in which role. A right serves its holder
+/// alone.
+pub async fn authorise(
+    context: &Context,
+    from: PeerId,
+    right: SignedRight,
+) -> Result<(Right, Role), SupplyError> {
+    let right = right.verify(clock::now())?;
+    if right.holder() != from {
+        return Err(SupplyError::NotYours);
+    }
+    if context.store.is_cheat(&right.ticket().host.to_string()).await? {
+        return Err(SupplyError::Cheat);
+    }
+    let role = if right.slot().is_some() { Role::Everyone } else { Role::Host };
+    Ok((right, role))
+}
