@@ -192,3 +192,21 @@ fn capabilities(profile: &TempDir) -> Capabilities {
     .into_iter()
     .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_can_be_used() {
+        let page = "<body data-ready=true><input id=i><button id=b onclick='p.textContent=i.value'>B</button><p id=p>";
+        let browser = Browser::open("nobody", &format!("data:text/html,{page}"));
+        browser.wait_ready();
+        browser.type_into("#i", "hello");
+        assert_eq!(browser.eval("p.textContent"), "");
+        browser.click("#b");
+        browser.wait("p.textContent === 'hello'");
+        browser.reload();
+        browser.wait("p.textContent === ''");
+    }
+}

@@ -126,3 +126,23 @@ fn ip(args: &[&str]) {
         args.join(" ")
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_on_one_wire_and_gone_afterwards() {
+        let lan = Lan::new(2);
+        let names = lan.namespaces.clone();
+        crate::wait_for("the wire to carry", || {
+            let links = Command::new("ip").args(["-n", lan.host(1), "addr", "show", "eth0"]).output().ok()?;
+            let links = String::from_utf8_lossy(&links.stdout).into_owned();
+            (links.contains("10.83.0.2/24") && links.contains("LOWER_UP")).then_some(())
+        });
+        drop(lan);
+        let left = Command::new("ip").args(["netns", "list"]).output().expect("ip is there");
+        let left = String::from_utf8_lossy(&left.stdout).into_owned();
+        assert!(names.iter().all(|name| !left.contains(name.as_str())), "{left}");
+    }
+}

@@ -50,7 +50,6 @@ pub fn xdc(path: PathBuf, entries: &[(&str, &[u8])]) -> PathBuf {
 }
 
 /// An example program as a `.xdc`.
-#[must_use]
 pub fn packed(name: &str, path: PathBuf) -> PathBuf {
     let files = files_of(&example(name));
     let entries: Vec<(&str, &[u8])> = files
