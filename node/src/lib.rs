@@ -14,6 +14,7 @@
 //! - [`cli`]: the command line itself.
 
 pub mod billing;
+pub mod cli;
 pub mod clock;
 pub mod console;
 pub mod contacts;
@@ -21,9 +22,12 @@ pub mod content;
 pub mod context;
 pub mod group;
 pub mod home;
+mod node;
 pub mod overlay;
 pub mod program;
 pub mod runtime;
 pub mod session;
 pub mod store;
 pub mod supply;
+
+pub use node::{Config, Node, StartError, Started};

@@ -16,7 +16,7 @@ use crate::{
     group::{UpdatesRequest, UpdatesResponse},
     ids::{ProgramId, SessionId},
     program::CopiesRule,
-    rights::{LeaseTerms, Signed, SignedRight, Ticket},
+    rights::{LeaseTerms, Signed, Ticket},
     session::Message,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub const IDENTIFY: &str = "/parlor/1";
 /// Catalog query: [`CatalogRequest`], [`CatalogResponse`].
 pub const CATALOG: &str = "/parlor/catalog/1";
-/// Supply of a program and a ticket, and of manifests: [`SupplyRequest`], [`SupplyResponse`].
+/// Supply of a ticket: [`SupplyRequest`], [`SupplyResponse`].
 pub const SUPPLY: &str = "/parlor/supply/1";
 /// Invitation to end of a session: [`SessionRequest`], [`SessionResponse`].
 pub const SESSION: &str = "/parlor/session/1";
@@ -98,7 +98,7 @@ pub struct Offer {
     pub lease: Option<LeaseTerms>,
 }
 
-/// ST3: what a host asks of an origin, and any holder of a right asks of whoever serves the program.
+/// ST3: what a host asks of an origin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SupplyRequest {
     /// Program and number of copies.
@@ -111,8 +111,6 @@ pub enum SupplyRequest {
         /// How many members are to get a copy. `None`: what the origin gives by default.
         copies: Option<u32>,
     },
-    /// The manifest of a program to which this right entitles.
-    Manifest(Box<SignedRight>),
 }
 
 /// ST11-12: the answer.
@@ -120,8 +118,6 @@ pub enum SupplyRequest {
 pub enum SupplyResponse {
     /// The right to hand out copies. The files follow over [`CONTENT`].
     Ticket(Signed<Ticket>),
-    /// The manifest's bytes, whose hash is the program's id.
-    Manifest(#[serde(with = "serde_bytes")] Vec<u8>),
     /// No, for a reason that a person can read.
     Refused(String),
 }

@@ -18,8 +18,8 @@ use parlor_proto::{
     billing::{BillingRequest, BillingResponse, charges},
     identity::{Identity, PeerId},
     rights::{
-        Ack, EquivocationProof, Receipt, ReceiptError, Refusal, Right, RightError, SignError, Signed, SignedRight,
-        Verdict, Verified, VerifyError, sign,
+        Ack, EquivocationProof, Receipt, ReceiptError, Refusal, Right, RightError, SignError, Signed,
+        SignedRight, Verdict, Verified, VerifyError, sign,
     },
     time::Timestamp,
 };
@@ -121,7 +121,13 @@ impl Service {
             Verdict::Refused(_) => Vec::new(),
         };
         booking.keep_right(&right, now).await?;
-        let row = NewRow { right: &right, receipt: &receipt, subject: &subject, ack: &ack, charges: &charges };
+        let row = NewRow {
+            right: &right,
+            receipt: &receipt,
+            subject: &subject,
+            ack: &ack,
+            charges: &charges,
+        };
         booking.append(&row).await?;
         booking.commit().await?;
         Ok(ack.to_signed())
@@ -134,7 +140,9 @@ impl Service {
             return Ok(booked.ack);
         }
         let verdict = booked.ack.unverified().verdict;
-        Ok(self.ack(receipt, booked.position, verdict, booked.booked_at)?.to_signed())
+        Ok(self
+            .ack(receipt, booked.position, verdict, booked.booked_at)?
+            .to_signed())
     }
 
     fn ack(
@@ -144,7 +152,13 @@ impl Service {
         verdict: Verdict,
         at: Timestamp,
     ) -> Result<Verified<Ack>, SignError> {
-        let ack = Ack { billing: self.identity.peer(), receipt: receipt.hash(), position, verdict, at };
+        let ack = Ack {
+            billing: self.identity.peer(),
+            receipt: receipt.hash(),
+            position,
+            verdict,
+            at,
+        };
         sign(&ack, &self.identity)
     }
 }

@@ -13,7 +13,7 @@ mod pull;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, Weak},
 };
 
 use bytes::Bytes;
@@ -39,6 +39,18 @@ const REALTIME_LAG: usize = 256;
 #[derive(Clone)]
 pub struct Group {
     inner: Arc<Inner>,
+}
+
+/// A [`Group`] that does not keep it open.
+#[derive(Clone)]
+pub struct WeakGroup(Weak<Inner>);
+
+impl WeakGroup {
+    /// The group, if it is still open.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Group> {
+        self.0.upgrade().map(|inner| Group { inner })
+    }
 }
 
 struct Inner {
@@ -108,6 +120,12 @@ impl Group {
         let driver = driver::Driver::new(Arc::downgrade(&inner), identity, heads, newest_sender);
         tokio::spawn(driver.run(inbox, stop));
         Ok(Self { inner })
+    }
+
+    /// For those who must not keep it open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakGroup {
+        WeakGroup(Arc::downgrade(&self.inner))
     }
 
     /// Which session.

@@ -21,12 +21,12 @@ use parlor_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Command, MAX_ENDED, MAX_SESSIONS, Web, Wish, reconcile::Doing, view};
+use super::{Command, Groups, MAX_ENDED, MAX_SESSIONS, Web, Wish, reconcile::Doing, view};
 use crate::{
+    billing::{Outbox, OutboxError},
     clock,
     console::Availability,
     context::{Context, Event},
-    group::Group,
     overlay::RequestError,
     runtime::web::Label,
     store::{SessionRecord, SessionRole, StoreError},
@@ -64,6 +64,8 @@ pub enum SessionError {
     Library(#[from] library::LibraryError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     #[error("the node is stopping")]
     Stopping,
 }
@@ -84,9 +86,17 @@ pub(super) struct Run {
     pub(super) discard: bool,
 }
 
+/// What the driver works with.
+pub(super) struct Surroundings {
+    pub(super) context: Arc<Context>,
+    pub(super) web: Web,
+    pub(super) groups: Groups,
+}
+
 pub(super) struct Driver {
     pub(super) context: Arc<Context>,
     pub(super) web: Web,
+    pub(super) groups: Groups,
     pub(super) commands: mpsc::WeakSender<Command>,
     pub(super) runs: HashMap<SessionId, Run>,
     availability: Availability,
@@ -108,18 +118,18 @@ enum Input {
 
 impl Driver {
     pub(super) async fn load(
-        context: Arc<Context>,
-        web: Web,
+        surroundings: Surroundings,
         availability: Availability,
         commands: mpsc::WeakSender<Command>,
     ) -> Result<Self, StoreError> {
+        let Surroundings { context, web, groups } = surroundings;
         let mut runs = HashMap::new();
         for record in context.store.sessions(MAX_ENDED).await? {
             let told = view::states(&record);
             let run = Run { told, record, doing: Doing::default(), discard: false };
             runs.insert(run.record.session, run);
         }
-        Ok(Self { context, web, commands, runs, availability, in_flight: HashSet::new() })
+        Ok(Self { context, web, groups, commands, runs, availability, in_flight: HashSet::new() })
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -166,17 +176,11 @@ impl Driver {
             Command::Wish(session, wish, reply) => drop(reply.send(self.wish(session, wish).await)),
             Command::Request(from, request, reply) => drop(reply.send(self.request(from, request).await)),
             Command::Reached(peer) => self.reached(peer).await,
-            Command::GroupPeer(session, peer, present) => {
-                if let Some(group) = self.runs.get(&session).and_then(|run| run.doing.group.as_ref()) {
-                    group.present(peer, present).await;
-                }
-            }
             Command::Sent(delivery) => self.sent(delivery).await,
             Command::Received(session, result) => self.received(session, result).await,
             Command::Transferring(session, transfer) => self.transferring(session, transfer),
             Command::View(session, reply) => drop(reply.send(self.view(session).await)),
             Command::List(reply) => drop(reply.send(self.list().await)),
-            Command::Group(session, reply) => drop(reply.send(self.group(session))),
             Command::Launch(session, reply) => drop(reply.send(self.launch(session))),
             Command::SetAvailability(availability, reply) => {
                 self.availability = availability;
@@ -482,7 +486,7 @@ impl Driver {
         }
         for output in &outputs {
             match output {
-                Output::Receipt(item) => context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?,
+                Output::Receipt(item) => Outbox::enqueue(&mut write, &item.0, &item.1, now).await?,
                 Output::Cheat(proof) => {
                     let (ticket, host) = (proof.ticket().to_string(), proof.host().to_string());
                     context.store.keep_cheat(&mut write, &ticket, &host, now, &proof.encode()).await?;
@@ -544,11 +548,6 @@ impl Driver {
         if before.0 != state {
             self.context.tell(Event::State { session, state, why });
         }
-    }
-
-    fn group(&self, session: SessionId) -> Result<Group, SessionError> {
-        let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
-        run.doing.group.clone().ok_or(SessionError::NotRunning)
     }
 
     fn launch(&self, session: SessionId) -> Result<String, SessionError> {

@@ -14,7 +14,10 @@ mod instance;
 mod reconcile;
 mod view;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use parlor_proto::{
     identity::PeerId,
@@ -25,6 +28,7 @@ use parlor_proto::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use driver::SessionError;
+pub use instance::content_of;
 pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
 
 use crate::{
@@ -43,7 +47,11 @@ pub const MAX_ENDED: u32 = 100;
 #[derive(Clone)]
 pub struct Sessions {
     commands: mpsc::Sender<Command>,
+    groups: Groups,
 }
+
+/// The groups that are open now, for whoever must not wait for the driver.
+type Groups = Arc<RwLock<HashMap<SessionId, Group>>>;
 
 /// How the driver shows web parts.
 pub struct Web {
@@ -61,13 +69,11 @@ enum Command {
     Wish(SessionId, Wish, Reply<()>),
     Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
     Reached(PeerId),
-    GroupPeer(SessionId, PeerId, bool),
     Sent(driver::Delivery),
     Received(SessionId, Result<(), String>),
     Transferring(SessionId, TransferView),
     View(SessionId, Reply<SessionView>),
     List(oneshot::Sender<Vec<SessionView>>),
-    Group(SessionId, Reply<Group>),
     Launch(SessionId, Reply<String>),
     SetAvailability(Availability, oneshot::Sender<()>),
 }
@@ -97,16 +103,18 @@ pub enum Wish {
 }
 
 impl Sessions {
-    /// Starts the driver with what is on disk. Nothing is sent before [`Sessions::resume`].
+    /// Starts the driver, which goes on with what is on disk.
     pub async fn start(
         context: Arc<Context>,
         web: Web,
         availability: Availability,
     ) -> Result<Self, StoreError> {
         let (commands, inbox) = mpsc::channel(QUEUE);
-        let driver = driver::Driver::load(context, web, availability, commands.downgrade()).await?;
+        let groups = Groups::default();
+        let surroundings = driver::Surroundings { context, web, groups: Arc::clone(&groups) };
+        let driver = driver::Driver::load(surroundings, availability, commands.downgrade()).await?;
         tokio::spawn(driver.run(inbox));
-        Ok(Self { commands })
+        Ok(Self { commands, groups })
     }
 
     /// ST14: opens a session for a program of the library and invites.
@@ -132,9 +140,10 @@ impl Sessions {
         answer.await.unwrap_or_default()
     }
 
-    /// The group of a session, running or suspended.
-    pub async fn group(&self, session: SessionId) -> Result<Group, SessionError> {
-        self.ask(|reply| Command::Group(session, reply)).await
+    /// The group of a session, if this node is in it now.
+    #[must_use]
+    pub fn group(&self, session: SessionId) -> Option<Group> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
     }
 
     /// An address that shows the session's web part once.
@@ -163,12 +172,6 @@ impl Sessions {
     pub async fn reached(&self, peer: PeerId) {
         // Fails only while the node stops.
         let _ = self.commands.send(Command::Reached(peer)).await;
-    }
-
-    /// A member came onto the session's topic, or went.
-    pub async fn group_peer(&self, session: SessionId, peer: PeerId, present: bool) {
-        // Fails only while the node stops.
-        let _ = self.commands.send(Command::GroupPeer(session, peer, present)).await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SessionError> {

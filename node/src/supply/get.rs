@@ -23,6 +23,7 @@ use super::{
     transfer::{self, Progress, TransferError},
 };
 use crate::{
+    billing::{Outbox, OutboxError},
     clock,
     context::{Context, Event},
     overlay::RequestError,
@@ -46,6 +47,8 @@ pub enum GetError {
     Transfer(#[from] TransferError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     #[error(transparent)]
     Sign(#[from] SignError),
 }
@@ -180,7 +183,7 @@ impl Supplies {
     }
 
     /// The step and all that belongs to it, in one transaction.
-    async fn keep(&self, supply: &Supply, outputs: Vec<SupplyOutput>) -> Result<(), StoreError> {
+    async fn keep(&self, supply: &Supply, outputs: Vec<SupplyOutput>) -> Result<(), GetError> {
         let (context, now) = (&self.context, clock::now());
         let held = match supply.state() {
             SupplyState::Held(ticket) => Some(ticket),
@@ -197,9 +200,9 @@ impl Supplies {
             context.store.add_ledger(&mut write, &Ledger::new(ticket.clone()), now).await?;
         }
         for SupplyOutput::Receipt(item) in outputs {
-            context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?;
+            Outbox::enqueue(&mut write, &item.0, &item.1, now).await?;
         }
-        write.commit().await?;
+        write.commit().await.map_err(StoreError::from)?;
         context.outbox.wake();
         if held.is_some() {
             context.tell(Event::Changed);

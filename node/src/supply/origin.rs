@@ -10,17 +10,19 @@ use parlor_proto::{
     identity::PeerId,
     program::{CopiesRefusal, CopiesRule, CopiesRuleError, Role},
     rights::{
-        LeaseTerms, MAX_BILLING_PEERS, Right, RightError, SignError, SignedRight, Terms, Ticket, Verified, sign,
+        LeaseTerms, Ledger, MAX_BILLING_PEERS, Receipt, ReceiptKind, Right, RightError, SignError, SignedRight,
+        Terms, Ticket, Verified, sign,
     },
     wire::{CatalogResponse, MAX_OFFERS, Offer, RequestId, SupplyRequest, SupplyResponse},
 };
 
 use super::library::{LibraryError, import_into_library};
 use crate::{
+    billing::{Outbox, OutboxError},
     clock,
     contacts::ContactError,
     context::Context,
-    store::{BundleError, OfferTerms, Offering, StoreError},
+    store::{BundleError, LibraryEntry, OfferTerms, Offering, StoreError},
 };
 
 /// How long a ticket is good for.
@@ -87,6 +89,8 @@ pub enum SupplyError {
     Store(#[from] StoreError),
     #[error("the origin cannot answer now: try again later")]
     Bundle(#[from] BundleError),
+    #[error("the origin cannot answer now: try again later")]
+    Outbox(#[from] OutboxError),
     #[error("the origin cannot sign tickets")]
     Sign(#[from] SignError),
 }
@@ -171,13 +175,9 @@ pub async fn catalog(context: &Context) -> Result<CatalogResponse, StoreError> {
 
 /// ST3, 10-13: the answer to `from`.
 pub async fn answer(context: &Context, from: PeerId, request: SupplyRequest) -> SupplyResponse {
-    let answered = match request {
-        SupplyRequest::Ticket { request, name, copies } => {
-            issue(context, from, request, &name, copies).await.map(|ticket| SupplyResponse::Ticket(ticket.to_signed()))
-        }
-        SupplyRequest::Manifest(right) => manifest(context, from, *right).await.map(SupplyResponse::Manifest),
-    };
-    answered.unwrap_or_else(|error| {
+    let SupplyRequest::Ticket { request, name, copies } = request;
+    let issued = issue(context, from, request, &name, copies).await;
+    issued.map(|ticket| SupplyResponse::Ticket(ticket.to_signed())).unwrap_or_else(|error| {
         tracing::info!(?from, %error, "a supply request was refused");
         SupplyResponse::Refused(error.to_string())
     })
@@ -199,6 +199,41 @@ pub async fn issue(
     if context.bundles.get(offer.program)?.and_then(|bundle| bundle.complete()).is_none() {
         return Err(SupplyError::Gone);
     }
+    let ticket = sign_ticket(context, host, offer, copies)?;
+    context.store.put_issued(request, &ticket).await?;
+    Ok(ticket)
+}
+
+/// ST31-33: a ticket of this node for itself, for a program that its user brought; under the terms of its own
+/// offer, if there is one.
+pub async fn issue_to_self(context: &Context, entry: &LibraryEntry) -> Result<(), SupplyError> {
+    let offer = context.store.offer(&entry.name).await?.filter(|offer| offer.program == entry.program);
+    let bundle = context.bundles.get(entry.program)?.ok_or(SupplyError::Gone)?;
+    let own_terms = || OfferTerms {
+        copies: bundle.program().manifest().copies,
+        tariff: Tariff::FREE,
+        lease: None,
+        billing: vec![context.me()],
+    };
+    let (name, program) = (entry.name.clone(), entry.program);
+    let offer = offer.unwrap_or_else(|| Offering { name, program, terms: own_terms() });
+    let ticket = sign_ticket(context, context.me(), offer, None)?;
+    let (right, now) = (Right::of_host(ticket.clone()), clock::now());
+    let receipt = sign(&Receipt::new(&right, None, ReceiptKind::Received, now), &context.identity)?;
+    let mut write = context.store.write().await?;
+    context.store.add_ledger(&mut write, &Ledger::new(ticket), now).await?;
+    Outbox::enqueue(&mut write, &right, &receipt, now).await?;
+    write.commit().await.map_err(StoreError::from)?;
+    context.outbox.wake();
+    Ok(())
+}
+
+fn sign_ticket(
+    context: &Context,
+    host: PeerId,
+    offer: Offering,
+    copies: Option<u32>,
+) -> Result<Verified<Ticket>, SupplyError> {
     let copies = offer.terms.copies.approve(copies, offer.terms.tariff.prices().copy > 0)?;
     let now = clock::now();
     let ticket = Ticket {
@@ -215,16 +250,7 @@ pub async fn issue(
         billing: offer.terms.billing,
         offline_issue: true,
     };
-    let ticket = sign(&ticket, &context.identity)?;
-    context.store.put_issued(request, &ticket).await?;
-    Ok(ticket)
-}
-
-/// The manifest of a program, for whoever has a right to it.
-async fn manifest(context: &Context, from: PeerId, right: SignedRight) -> Result<Vec<u8>, SupplyError> {
-    let (right, _) = authorise(context, from, right).await?;
-    let bundle = context.bundles.get(right.ticket().program)?.ok_or(SupplyError::Gone)?;
-    Ok(bundle.program().bytes().to_vec())
+    Ok(sign(&ticket, &context.identity)?)
 }
 
 /// Whether `from` may have the program that `right` is about, and in which role. A right serves its holder

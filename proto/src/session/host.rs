@@ -358,7 +358,8 @@ impl Host {
         };
         match message {
             Message::Accept(contact) if contact.peer == from => {
-                seat.contact.addresses = contact.bounded().addresses;
+                // From here on it is called what it calls itself, not what the host's address book does.
+                seat.contact = contact.bounded();
                 self.grant(from, context);
             }
             Message::Decline(why) if seat.state == SeatState::Invited => {

@@ -144,7 +144,11 @@ pub(in crate::billing) async fn settle(
             tracing::warn!(%billing, %receipt, reason, "a billing peer refused a receipt");
             outbox.refused(*receipt, *billing, &reason, now).await
         }
-        BillingResponse::Later => outbox.failed(*receipt, *billing, "the billing peer cannot book it now", now).await,
+        BillingResponse::Later => {
+            outbox
+                .failed(*receipt, *billing, "the billing peer cannot book it now", now)
+                .await
+        }
     }
 }
 

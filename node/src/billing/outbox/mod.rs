@@ -94,19 +94,25 @@ impl Outbox {
     /// The queue in a node's database, whose tables exist.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
-        Self { pool, wake: Arc::new(Notify::new()) }
+        Self {
+            pool,
+            wake: Arc::new(Notify::new()),
+        }
     }
 
     /// Adds a receipt, in the caller's transaction. [`wake`](Self::wake) once that is committed. The same
     /// receipt again changes nothing, and where nobody counts, nothing is queued.
     pub async fn enqueue(
+        &self,
         connection: &mut SqliteConnection,
         right: &Right,
         receipt: &Verified<Receipt>,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
         let billing = &right.ticket().billing;
-        let Some(first) = billing.first() else { return Ok(()) };
+        let Some(first) = billing.first() else {
+            return Ok(());
+        };
         // Writing to memory cannot fail, and a right always serializes.
         let rights = cbor4ii::serde::to_vec(Vec::new(), &right.to_signed()).expect("a right serializes");
         let receipt_id = receipt.hash().to_string();
@@ -144,8 +150,11 @@ impl Outbox {
         let query = "UPDATE outbox SET next_at = ?1, next_peer = ?2 WHERE state = 'pending' AND EXISTS \
                      (SELECT 1 FROM outbox_peers p \
                       WHERE p.receipt = outbox.receipt AND p.peer = ?2 AND p.refusal IS NULL)";
-        let moved =
-            sqlx::query(query).bind(to_column(now)).bind(peer.to_string()).execute(&self.pool).await?;
+        let moved = sqlx::query(query)
+            .bind(to_column(now))
+            .bind(peer.to_string())
+            .execute(&self.pool)
+            .await?;
         if moved.rows_affected() > 0 {
             self.wake();
         }
@@ -169,8 +178,10 @@ impl Outbox {
     /// How long until the next receipt that is not due at `now`, if there is one.
     pub async fn next_due_in(&self, now: Timestamp) -> Result<Option<Duration>, OutboxError> {
         let query = "SELECT MIN(next_at) FROM outbox WHERE state = 'pending' AND next_at > ?";
-        let next: Option<i64> =
-            sqlx::query_scalar(query).bind(to_column(now)).fetch_one(&self.pool).await?;
+        let next: Option<i64> = sqlx::query_scalar(query)
+            .bind(to_column(now))
+            .fetch_one(&self.pool)
+            .await?;
         Ok(next.map(|next| from_column(next).since(now)))
     }
 
@@ -253,7 +264,8 @@ impl Outbox {
 
     /// Every receipt that is not acknowledged, in order: those on their way, and those refused.
     pub async fn unacknowledged(&self) -> Result<Vec<OutboxEntry>, OutboxError> {
-        self.entries("SELECT * FROM outbox WHERE state != 'acked' ORDER BY serial").await
+        self.entries("SELECT * FROM outbox WHERE state != 'acked' ORDER BY serial")
+            .await
     }
 
     /// Every receipt there ever was, in order.
@@ -273,21 +285,29 @@ async fn open_peers(
     receipt: ReceiptHash,
 ) -> Result<Vec<PeerId>, OutboxError> {
     let query = "SELECT peer FROM outbox_peers WHERE receipt = ? AND refusal IS NULL ORDER BY number";
-    let peers: Vec<String> =
-        sqlx::query_scalar(query).bind(receipt.to_string()).fetch_all(connection).await?;
-    peers.iter().map(|peer| peer.parse().map_err(|_| OutboxError::Unreadable)).collect()
+    let peers: Vec<String> = sqlx::query_scalar(query)
+        .bind(receipt.to_string())
+        .fetch_all(connection)
+        .await?;
+    peers
+        .iter()
+        .map(|peer| peer.parse().map_err(|_| OutboxError::Unreadable))
+        .collect()
 }
 
 /// The one after `peer`, going round; the first if it is not in the list.
 fn after(peers: &[PeerId], peer: PeerId) -> Option<PeerId> {
-    let next = peers.iter().position(|other| *other == peer).map_or(0, |index| index + 1);
+    let next = peers
+        .iter()
+        .position(|other| *other == peer)
+        .map_or(0, |index| index + 1);
     peers.get(next).or(peers.first()).copied()
 }
 
 /// How long to wait after so many failed attempts at so many peers: not at all within a round.
 fn delay(attempts: u64, peers: u64) -> Duration {
     let peers = peers.max(1);
-    if attempts % peers != 0 {
+    if !attempts.is_multiple_of(peers) {
         return Duration::ZERO;
     }
     // Above 2^20 times the first delay, the bound holds anyway.
@@ -315,7 +335,10 @@ fn parcel(row: &SqliteRow) -> Result<Parcel, OutboxError> {
     Ok(Parcel {
         receipt: id(row)?,
         billing: peer(row)?,
-        request: BillingRequest::Submit { right: Box::new(right), receipt },
+        request: BillingRequest::Submit {
+            right: Box::new(right),
+            receipt,
+        },
     })
 }
 
@@ -346,11 +369,15 @@ fn contents(row: &SqliteRow) -> Result<(SignedRight, Signed<Receipt>), OutboxErr
 }
 
 fn id(row: &SqliteRow) -> Result<ReceiptHash, OutboxError> {
-    row.try_get::<&str, _>("receipt")?.parse().map_err(|_| OutboxError::Unreadable)
+    row.try_get::<&str, _>("receipt")?
+        .parse()
+        .map_err(|_| OutboxError::Unreadable)
 }
 
 fn peer(row: &SqliteRow) -> Result<PeerId, OutboxError> {
-    row.try_get::<&str, _>("next_peer")?.parse().map_err(|_| OutboxError::Unreadable)
+    row.try_get::<&str, _>("next_peer")?
+        .parse()
+        .map_err(|_| OutboxError::Unreadable)
 }
 
 fn to_column(time: Timestamp) -> i64 {
@@ -363,5 +390,9 @@ fn from_column(time: i64) -> Timestamp {
 
 /// What a peer says is kept, but not any amount of it, and on one line.
 fn shortened(reason: &str) -> String {
-    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
+    reason
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(MAX_REASON)
+        .collect()
 }

@@ -87,9 +87,6 @@ pub(crate) enum PublishError {
     /// All members are slower than this node sends.
     #[error("the group cannot take messages this fast: try again")]
     Full,
-    /// Could not be signed.
-    #[error("the message could not be signed")]
-    Signing,
 }
 
 /// One group.
@@ -229,13 +226,19 @@ impl Group {
             return Err(PublishError::TooLarge(payload.len()));
         }
         match self.gossip.publish(self.topic.hash(), payload) {
-            // A duplicate cannot be: the id has a sequence number in it.
-            Ok(_) | Err(GossipPublishError::Duplicate) => Ok(()),
+            Ok(_) => Ok(()),
             Err(GossipPublishError::NoPeersSubscribedToTopic) => Err(PublishError::Alone),
             Err(GossipPublishError::AllQueuesFull(_)) => Err(PublishError::Full),
             Err(GossipPublishError::MessageTooLarge) => Err(PublishError::TooLarge(payload.len())),
-            Err(GossipPublishError::SigningError(_) | GossipPublishError::TransformFailed(_)) => {
-                Err(PublishError::Signing)
+            // These cannot be: the id has a sequence number in it, an Ed25519 key signs everything, and
+            // nothing is transformed.
+            Err(
+                error @ (GossipPublishError::Duplicate
+                | GossipPublishError::SigningError(_)
+                | GossipPublishError::TransformFailed(_)),
+            ) => {
+                tracing::error!(%error, "a message was lost");
+                Ok(())
             }
         }
     }

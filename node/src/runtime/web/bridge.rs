@@ -24,7 +24,7 @@ use tokio::sync::{
 };
 
 use super::{
-    instance::RealtimeMessage,
+    instance::{RealtimeMessage, SendKey},
     ledger::PageId,
     messages::{
         FromPage, MAX_PENDING_SENDS, MAX_PULLED, MAX_REALTIME_LEN, Pull, Send, ToPage, UPDATE_BURST,
@@ -87,6 +87,10 @@ fn sender(mount: Arc<Mount>, page: PageId) -> (mpsc::Sender<Send>, mpsc::Receive
             while !pace.spend(1, Instant::now()) {
                 tokio::time::sleep(pace.until_one(Instant::now())).await;
             }
+            // Unmounted: the page, which has no answer, sends it again to whatever is mounted next.
+            if mount.closed.is_cancelled() {
+                return;
+            }
             let reply = send_one(&mount, page, &send).await;
             // If nobody hears it any more, the page will ask again on its next connection.
             let _ = answer.send(reply).await;
@@ -106,11 +110,9 @@ async fn send_one(mount: &Mount, page: PageId, send: &Send) -> ToPage {
             };
         }
     };
-    match mount
-        .ledger
-        .once(page, n, mount.instance.send_update(content))
-        .await
-    {
+    let key = SendKey { page: page.0, n };
+    let sending = mount.instance.send_update(key, content);
+    match mount.ledger.once(page, n, sending).await {
         Ok(()) => ToPage::Sent { n },
         Err(error) => {
             tracing::debug!(%error, "web programs: an update was refused");

@@ -34,9 +34,12 @@ pub trait Instance: Send + Sync + 'static {
     fn title(&self) -> String;
 
     /// Sends an update to the group. When it returns `Ok`, the update is on this node's disk and will reach everybody,
-    /// this page included. Never called again for the same update after it returned `Ok`, as long as the instance is
-    /// mounted.
-    fn send_update(&self, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>>;
+    /// this page included.
+    ///
+    /// While the instance is mounted, this is not called again with a key for which it returned `Ok`. After a restart
+    /// it may be, if the page had no answer yet: an instance that keeps, with each update and in the same transaction,
+    /// the last [`SendKey::n`] of its page, and returns `Ok` for that and lower ones, sends exactly once.
+    fn send_update(&self, key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>>;
 
     /// The updates with a serial greater than `serial`, lowest first, at most `limit` of them.
     fn updates_after(
@@ -56,26 +59,49 @@ pub trait Instance: Send + Sync + 'static {
     fn realtime_send(&self, data: Bytes);
 }
 
+/// Names one call of `sendUpdate`. A page's calls come one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SendKey {
+    /// One load of a page in a browser: random.
+    pub page: [u8; 16],
+    /// Counts its calls, from 1.
+    pub n: u64,
+}
+
 /// An update as a page wants it sent (webxdc `sendUpdate`).
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct UpdateContent {
     /// Any JSON.
     pub payload: Box<RawValue>,
     /// A line for the group: "Alice voted". About 50 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub info: Option<String>,
     /// Where in the program `info` leads, relative to its root.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub href: Option<String>,
     /// Name of the document being edited. About 20 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<String>,
     /// Shown beside the program: "8 votes". About 20 characters are meant to be shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<String>,
     /// Whom to notify of what: `selfAddr`, or `*` for everybody else, to text.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeMap<String, String>>,
+}
+
+impl UpdateContent {
+    /// Just this payload.
+    #[must_use]
+    pub fn of(payload: Box<RawValue>) -> Self {
+        Self { payload, info: None, href: None, document: None, summary: None, notify: None }
+    }
+
+    /// No content at all.
+    #[must_use]
+    pub fn of_null() -> Self {
+        Self::of(RawValue::NULL.to_owned())
+    }
 }
 
 /// An update as a page gets it (webxdc `setUpdateListener`), with its verified sender beside the payload.

@@ -23,16 +23,17 @@
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use parlor_proto::group;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::instance::{DeliveredUpdate, RealtimeMessage, UpdateContent};
 
 /// Largest update, as the bytes of its JSON (webxdc `sendUpdateMaxSize`).
-pub const MAX_UPDATE_LEN: usize = parlor_proto::group::MAX_PAYLOAD;
+pub const MAX_UPDATE_LEN: usize = group::MAX_PAYLOAD;
 
-/// Largest realtime message, bytes (the webxdc specification).
-pub const MAX_REALTIME_LEN: usize = 128_000;
+/// Largest realtime message, bytes.
+pub const MAX_REALTIME_LEN: usize = group::MAX_REALTIME;
 
 /// How often a page may send in the long run (webxdc `sendUpdateInterval`); it may send [`UPDATE_BURST`] at once.
 pub const UPDATE_INTERVAL: Duration = Duration::from_millis(100);

@@ -37,7 +37,9 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-pub use instance::{DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, Sender, UpdateContent};
+pub use instance::{
+    DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
+};
 pub use launch::LAUNCH_TTL;
 pub use messages::{MAX_REALTIME_LEN, MAX_UPDATE_LEN, UPDATE_INTERVAL};
 pub use origin::{Label, ParseLabelError};

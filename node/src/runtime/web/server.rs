@@ -243,7 +243,17 @@ fn from_same_origin(headers: &HeaderMap) -> bool {
 }
 
 async fn serve_file(instance: &dyn Instance, url_path: &str, parts: &Parts) -> Response {
-    match files::relative(url_path).and_then(|path| Some((instance.file(&path)?, path))) {
+    let named = files::relative(url_path).and_then(|path| Some((instance.file(&path)?, path)));
+    // Browsers ask for this name; webxdc has two others for the same thing.
+    let found = named.or_else(|| {
+        let icons = ["icon.png", "icon.jpg"]
+            .into_iter()
+            .filter(|_| url_path == "/favicon.ico");
+        icons
+            .filter_map(|icon| Some((instance.file(icon)?, icon.to_owned())))
+            .next()
+    });
+    match found {
         Some((at, path)) => files::serve(&path, &at, &parts.method, &parts.headers).await,
         None => pages::not_found(),
     }

@@ -249,7 +249,7 @@
     });
   }
 
-  const notice = element("div", "Waiting for your node… What you do now is sent later.", "notice");
+  const notice = element("div", "Not connected to your node. What you do now is sent once it is back.", "notice");
   notice.setAttribute("role", "status");
   const showNotice = () => place(notice);
   const hideNotice = () => notice.remove();

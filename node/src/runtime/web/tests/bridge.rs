@@ -251,7 +251,7 @@ async fn a_bad_update_is_refused_by_number_and_the_rest_goes_on() {
         why["refused"]["why"]
             .as_str()
             .unwrap()
-            .contains("131072 are allowed"),
+            .contains(&format!("{MAX_UPDATE_LEN} are allowed")),
         "{why}"
     );
     page.say(json!({"send": {"n": 2, "update": {"info": "no payload"}}}))

@@ -23,7 +23,8 @@ async fn every_answer_is_sealed() {
         ("Sec-WebSocket-Version", "13"),
         ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
     ];
-    let cases: &[(u16, &str, &str, &str, &[(&str, &str)])] = &[
+    type Case<'a> = (u16, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
+    let cases: &[Case<'_>] = &[
         (200, "GET", &host, "/", &[let_in, NAVIGATION]),
         (
             200,
@@ -231,6 +232,22 @@ async fn files_come_with_type_length_and_ranges() {
 }
 
 #[tokio::test]
+async fn the_icon_of_the_program_is_the_icon_of_its_tab() {
+    let house = House::open().await;
+    let cookie = house.cookie(A).await;
+    assert_eq!(
+        house.get(A, "/favicon.ico", &[("Cookie", &cookie)]).await.status,
+        404
+    );
+    std::fs::write(house.a.folder.path().join("icon.jpg"), "JPEG").unwrap();
+    let icon = house.get(A, "/favicon.ico", &[("Cookie", &cookie)]).await;
+    assert_eq!(
+        (icon.header("content-type"), icon.body.as_str()),
+        ("image/jpeg", "JPEG")
+    );
+}
+
+#[tokio::test]
 async fn webxdc_js_is_ours() {
     let house = House::open().await;
     let cookie = house.cookie(A).await;
@@ -248,7 +265,7 @@ async fn webxdc_js_is_ours() {
     assert_eq!(config["selfAddr"], "addr-1");
     assert_eq!(config["selfName"], "Alice \"</script>");
     assert_eq!(config["isAppSender"], true);
-    assert_eq!(config["sendUpdateMaxSize"], 131_072);
+    assert_eq!(config["sendUpdateMaxSize"], MAX_UPDATE_LEN);
     assert_eq!(config["sendUpdateInterval"], 100);
 }
 

@@ -121,7 +121,7 @@ impl Instance for Fake {
     fn title(&self) -> String {
         "Chat <b>".into()
     }
-    fn send_update(&self, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
+    fn send_update(&self, _: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
         let sending = std::mem::take(&mut *self.sending.lock().unwrap());
         async move {
             match sending {
