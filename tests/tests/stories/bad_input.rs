@@ -13,6 +13,7 @@ use parlor_tests::{
     wait_for,
     world::World,
 };
+use serde_json::Value;
 
 const PAGE: &[u8] = b"<!doctype html><title>x</title>";
 
@@ -161,6 +162,11 @@ fn a_home_of_a_newer_version_is_left_alone() {
     assert_eq!(node.peer(), peer, "nothing was lost");
 }
 
+/// What a session that is receiving waits for, in words.
+fn why_it_waits(session: &Value) -> &str {
+    session["why"].as_str().or(session["transfer"]["waits"].as_str()).unwrap_or_default()
+}
+
 #[test]
 fn a_full_disk_stops_a_transfer_which_goes_on_when_there_is_space() {
     let cast = Cast::gather(&[]);
@@ -182,7 +188,7 @@ fn a_full_disk_stops_a_transfer_which_goes_on_when_there_is_space() {
             .as_str()
             .is_some_and(|why| why.contains("disk") || why.contains("space"))
     });
-    let why = stuck["why"].as_str().unwrap_or_default();
+    let why = why_it_waits(&stuck);
     assert!(!why.contains('\n'), "one line: {why}");
     assert_eq!(small.run(&["status"])["peer"], small.peer(), "the node goes on");
     let before = wait_for("a number of fetched bytes", || {
