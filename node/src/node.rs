@@ -151,6 +151,7 @@ impl Node {
             listen,
             mdns: config.mdns,
             nickname: nickname.clone(),
+            memory: false,
         })
         .await?;
         let outbox = Outbox::new(store.pool().clone());
@@ -286,11 +287,11 @@ impl Node {
         });
         let (outbox, overlay) = (self.context.outbox.clone(), self.context.overlay.clone());
         let (billing, me) = (self.billing.clone(), self.context.me());
-        let courier = billing::outbox::run(outbox, clock::now, move |peer, request| {
+        let courier = billing::outbox::courier::run(outbox, clock::now, move |peer, request| {
             let (overlay, billing) = (overlay.clone(), billing.clone());
             async move {
                 if peer == me {
-                    return Ok(billing.handle(me, request, clock::now()).await);
+                    return Ok::<_, overlay::RequestError>(billing.handle(me, request, clock::now()).await);
                 }
                 match overlay.request(peer, Request::Billing(Box::new(request))).await? {
                     Response::Billing(response) => Ok(*response),

@@ -71,7 +71,7 @@ fn table(out: &mut impl Write, columns: &[(&str, &str)], items: &[Value]) -> io:
     let used: Vec<_> =
         columns.iter().filter(|(_, field)| items.iter().any(|item| !text(field, &item[*field]).is_empty())).collect();
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(used.iter().map(|(heading, _)| *heading));
     for item in items {
         table.add_row(used.iter().map(|(_, field)| text(field, &item[*field])));

@@ -20,10 +20,6 @@ pub enum Command {
     Status,
     /// Who is near
     Peers,
-    /// The address book
-    #[command(subcommand)]
-    #[serde(untagged)]
-    Contact(ContactCommand),
     /// Whether invitations are let in: free, busy, or auto (busy while a session runs)
     Availability(AvailabilityCommand),
     /// Offers a directory or an .xdc to hosts
@@ -34,18 +30,6 @@ pub enum Command {
     Get(Get),
     /// The library
     Programs,
-    /// Changes the library
-    #[command(subcommand)]
-    #[serde(untagged)]
-    Program(ProgramCommand),
-    /// The rights held, and the copies left
-    #[command(subcommand)]
-    #[serde(untagged)]
-    Ticket(TicketCommand),
-    /// Carries a program by hand
-    #[command(subcommand)]
-    #[serde(untagged)]
-    Card(CardCommand),
     /// Opens a new session
     Host(HostCommand),
     /// Invites into a session
@@ -76,15 +60,31 @@ pub enum Command {
     Send(Send),
     /// Every event of a session, a line each, from its beginning
     Watch(OfSession),
-    /// A billing peer's books
-    #[command(subcommand)]
-    #[serde(untagged)]
-    Bill(BillCommand),
     /// Receipts that no billing peer has acknowledged yet
     Outbox,
     /// Every event of the node, a line each
     #[command(hide = true)]
     Events,
+    /// The address book
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Contact(ContactCommand),
+    /// Changes the library
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Program(ProgramCommand),
+    /// The rights held, and the copies left
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Ticket(TicketCommand),
+    /// Carries a program by hand
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Card(CardCommand),
+    /// A billing peer's books
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Bill(BillCommand),
 }
 
 /// The address book.

@@ -16,7 +16,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{Command, Inner, PostError, pull};
-use crate::{clock, store::to_blob};
+use crate::{
+    clock,
+    store::{StoreError, to_blob},
+};
 
 /// Most commands that go to disk in one transaction.
 const BATCH: usize = 128;
@@ -171,12 +174,12 @@ impl Driver {
             for (serial, update) in (first..).zip(&batch.appended) {
                 inner.store.put_update(&mut write, serial, update).await?;
             }
-            write.commit().await?;
+            write.commit().await.map_err(StoreError::from)?;
             Ok(())
         };
         // Whoever posted may have stopped waiting: then nobody needs the reply.
         if let Err(error) = written.await {
-            let error: PostError = error;
+            let error: StoreError = error;
             tracing::error!(session = %inner.session, %error, "updates could not be written");
             for (_, reply) in batch.replies {
                 let _ = reply.send(Err(PostError::Closed));

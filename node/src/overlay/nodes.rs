@@ -10,7 +10,8 @@ use parlor_proto::{identity::PeerId, wire};
 const MAX_NEAR: usize = 256;
 
 /// How this node came to know of another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Found {
     /// In the local network, by mDNS.
     Nearby,

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{Command, Groups, MAX_ENDED, MAX_SESSIONS, Web, Wish, reconcile::Doing, view};
 use crate::{
-    billing::{Outbox, OutboxError},
+    billing::OutboxError,
     clock,
     console::Availability,
     context::{Context, Event},
@@ -184,7 +184,7 @@ impl Driver {
             Command::Launch(session, reply) => drop(reply.send(self.launch(session))),
             Command::SetAvailability(availability, reply) => {
                 self.availability = availability;
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
         }
     }
@@ -486,7 +486,7 @@ impl Driver {
         }
         for output in &outputs {
             match output {
-                Output::Receipt(item) => Outbox::enqueue(&mut write, &item.0, &item.1, now).await?,
+                Output::Receipt(item) => context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?,
                 Output::Cheat(proof) => {
                     let (ticket, host) = (proof.ticket().to_string(), proof.host().to_string());
                     context.store.keep_cheat(&mut write, &ticket, &host, now, &proof.encode()).await?;

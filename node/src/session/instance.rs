@@ -4,28 +4,41 @@ use std::{path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 
 use crate::{
     group::{Group, PostError, Realtime},
     runtime::web::{
-        DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, Sender, UpdateContent,
+        DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
     },
     store::{Bundle, StoredUpdate},
 };
 
-/// Realtime messages that a page may lag behind before it loses the oldest.
+/// Realtime messages that a page may lag behind before it loses the oldest, and that wait for the network.
 const REALTIME_LAG: usize = 256;
 
 /// One session as its page sees it.
 pub(super) struct WebInstance {
-    pub(super) group: Group,
-    pub(super) bundle: Arc<Bundle>,
-    pub(super) name: String,
-    pub(super) is_host: bool,
+    group: Group,
+    bundle: Arc<Bundle>,
+    name: String,
+    is_host: bool,
+    outgoing: mpsc::Sender<Bytes>,
 }
 
 impl WebInstance {
+    /// For a group that is open and a bundle that is whole.
+    pub(super) fn new(group: Group, bundle: Arc<Bundle>, name: String, is_host: bool) -> Self {
+        let (outgoing, mut waiting) = mpsc::channel::<Bytes>(REALTIME_LAG);
+        let weak = group.downgrade();
+        tokio::spawn(async move {
+            while let (Some(data), Some(group)) = (waiting.recv().await, weak.upgrade()) {
+                group.send_realtime(data).await;
+            }
+        });
+        Self { group, bundle, name, is_host, outgoing }
+    }
+
     fn delivered(&self, stored: &StoredUpdate, max_serial: u64) -> DeliveredUpdate {
         let sender = Sender {
             addr: self.group.address_of(stored.update.sender),
@@ -73,7 +86,7 @@ impl Instance for WebInstance {
         self.name.clone()
     }
 
-    fn send_update(&self, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
+    fn send_update(&self, _key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
         async move {
             let payload = serde_json::to_vec(&update).map_err(|error| SendError::Storage(error.into()))?;
             match self.group.post(payload).await {
@@ -110,7 +123,11 @@ impl Instance for WebInstance {
         let (mut realtime, group) = (self.group.realtime(), self.group.downgrade());
         tokio::spawn(async move {
             loop {
-                let Realtime { sender: peer, data } = match realtime.recv().await {
+                let received = tokio::select! {
+                    received = realtime.recv() => received,
+                    () = sender.closed() => return,
+                };
+                let Realtime { sender: peer, data } = match received {
                     Ok(message) => message,
                     Err(broadcast::error::RecvError::Lagged(_)) => continue,
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -127,7 +144,7 @@ impl Instance for WebInstance {
     }
 
     fn realtime_send(&self, data: Bytes) {
-        let group = self.group.clone();
-        tokio::spawn(async move { group.send_realtime(data).await });
+        // A page that sends faster than the network takes it loses messages, as this channel may.
+        let _ = self.outgoing.try_send(data);
     }
 }

@@ -168,7 +168,7 @@ impl Driver {
             tracing::error!(%session, "the program's files are not where they were");
             return;
         };
-        let instance = WebInstance { group: group.clone(), bundle, name, is_host };
+        let instance = WebInstance::new(group.clone(), bundle, name, is_host);
         self.web.server.mount(label, Arc::new(instance));
         doing.mounted = Some(label);
         if self.web.open_browser && !doing.opened {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::library::{self, LibraryError, entry_of};
 use crate::{
-    billing::{Outbox, OutboxError},
+    billing::OutboxError,
     clock,
     contacts::ContactError,
     context::{Context, Event},
@@ -112,7 +112,7 @@ pub async fn read(context: &Context, file: &Path) -> Result<CardContent, CardErr
         context.store.add_ledger(&mut write, &Ledger::new(right.ticket().clone()), now).await?;
         let receipt = Receipt::new(right, None, ReceiptKind::Received, now);
         let receipt = sign(&receipt, &context.identity)?;
-        Outbox::enqueue(&mut write, right, &receipt, now).await?;
+        context.outbox.enqueue(&mut write, right, &receipt, now).await?;
     }
     write.commit().await.map_err(StoreError::from)?;
     context.outbox.wake();

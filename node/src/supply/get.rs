@@ -23,7 +23,7 @@ use super::{
     transfer::{self, Progress, TransferError},
 };
 use crate::{
-    billing::{Outbox, OutboxError},
+    billing::OutboxError,
     clock,
     context::{Context, Event},
     overlay::RequestError,
@@ -200,7 +200,7 @@ impl Supplies {
             context.store.add_ledger(&mut write, &Ledger::new(ticket.clone()), now).await?;
         }
         for SupplyOutput::Receipt(item) in outputs {
-            Outbox::enqueue(&mut write, &item.0, &item.1, now).await?;
+            context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?;
         }
         write.commit().await.map_err(StoreError::from)?;
         context.outbox.wake();

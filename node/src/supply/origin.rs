@@ -18,7 +18,7 @@ use parlor_proto::{
 
 use super::library::{LibraryError, import_into_library};
 use crate::{
-    billing::{Outbox, OutboxError},
+    billing::OutboxError,
     clock,
     contacts::ContactError,
     context::Context,
@@ -222,7 +222,7 @@ pub async fn issue_to_self(context: &Context, entry: &LibraryEntry) -> Result<()
     let receipt = sign(&Receipt::new(&right, None, ReceiptKind::Received, now), &context.identity)?;
     let mut write = context.store.write().await?;
     context.store.add_ledger(&mut write, &Ledger::new(ticket), now).await?;
-    Outbox::enqueue(&mut write, &right, &receipt, now).await?;
+    context.outbox.enqueue(&mut write, &right, &receipt, now).await?;
     write.commit().await.map_err(StoreError::from)?;
     context.outbox.wake();
     Ok(())
