@@ -36,38 +36,20 @@ impl Browser {
     #[must_use]
     pub fn open(owner: &str, url: &str) -> Self {
         let (driver, address) = start_driver();
-        let profile = tempfile::Builder::new()
-            .prefix("parlor-profile-")
-            .tempdir()
-            .expect("a scratch directory");
-        let runtime = Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let profile =
+            tempfile::Builder::new().prefix("parlor-profile-").tempdir().expect("a scratch directory");
+        let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let connecting = builder.capabilities(capabilities(&profile)).connect(&address);
-        let client = runtime
-            .block_on(connecting)
-            .expect("chromedriver starts chromium");
-        let browser = Self {
-            owner: owner.to_owned(),
-            runtime,
-            client,
-            driver,
-            _profile: profile,
-        };
-        browser
-            .runtime
-            .block_on(browser.client.goto(url))
-            .expect("the page opens");
+        let client = runtime.block_on(connecting).expect("chromedriver starts chromium");
+        let browser = Self { owner: owner.to_owned(), runtime, client, driver, _profile: profile };
+        browser.runtime.block_on(browser.client.goto(url)).expect("the page opens");
         browser
     }
 
     /// Loads the page again.
     pub fn reload(&self) {
-        self.runtime
-            .block_on(self.client.refresh())
-            .expect("the page reloads");
+        self.runtime.block_on(self.client.refresh()).expect("the page reloads");
     }
 
     /// What an expression in the page comes to.
@@ -99,13 +81,7 @@ impl Browser {
 
     /// Types into an element.
     pub fn type_into(&self, selector: &str, text: &str) {
-        let typing = async {
-            self.client
-                .find(Locator::Css(selector))
-                .await?
-                .send_keys(text)
-                .await
-        };
+        let typing = async { self.client.find(Locator::Css(selector)).await?.send_keys(text).await };
         self.runtime
             .block_on(typing)
             .unwrap_or_else(|e| panic!("{}: typing into {selector}: {e}", self.owner));
@@ -136,15 +112,7 @@ impl Drop for Browser {
 /// Starts chromedriver on a free port; returns it with its address.
 fn start_driver() -> (Child, String) {
     let mut driver = Command::new("setpriv")
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "unshare",
-            "--fork",
-            "--pid",
-            "--mount-proc",
-            "--kill-child",
-        ])
+        .args(["--pdeathsig", "KILL", "unshare", "--fork", "--pid", "--mount-proc", "--kill-child"])
         .args(["chromedriver", "--port=0"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -158,13 +126,8 @@ fn start_driver() -> (Child, String) {
 /// The port chromedriver says it started on.
 fn port_of(stdout: ChildStdout) -> Option<u16> {
     let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
-    let port = lines.find_map(|line| {
-        line.split("successfully on port ")
-            .nth(1)?
-            .trim_end_matches('.')
-            .parse()
-            .ok()
-    });
+    let port =
+        lines.find_map(|line| line.split("successfully on port ").nth(1)?.trim_end_matches('.').parse().ok());
     // What it goes on to say is read, so that it never waits for us.
     std::thread::spawn(move || lines.for_each(drop));
     port
@@ -185,12 +148,9 @@ fn capabilities(profile: &TempDir) -> Capabilities {
         &profile,
     ];
     let options = json!({ "args": args });
-    [
-        ("browserName".to_owned(), json!("chrome")),
-        ("goog:chromeOptions".to_owned(), options),
-    ]
-    .into_iter()
-    .collect()
+    [("browserName".to_owned(), json!("chrome")), ("goog:chromeOptions".to_owned(), options)]
+        .into_iter()
+        .collect()
 }
 
 #[cfg(test)]

@@ -38,22 +38,13 @@ impl Cast {
         let world = World::new();
         let [origin, billing, host] = ["origin", "billing", "host"].map(|name| world.node(name));
         let members = members.iter().map(|name| world.node(name)).collect();
-        let cast = Self {
-            origin,
-            billing,
-            host,
-            members,
-            world,
-        };
+        let cast = Self { origin, billing, host, members, world };
         cast.acquaint();
         cast
     }
 
     fn all(&self) -> Vec<&Node> {
-        [&self.origin, &self.billing, &self.host]
-            .into_iter()
-            .chain(&self.members)
-            .collect()
+        [&self.origin, &self.billing, &self.host].into_iter().chain(&self.members).collect()
     }
 
     fn acquaint(&self) {
@@ -69,14 +60,7 @@ impl Cast {
     /// The origin offers a program, at [`PRICE`], to be accounted for to the billing peer.
     pub fn publish(&self, path: &Path, policy: &[&str]) -> Value {
         let path = path.to_str().expect("a path in UTF-8");
-        let mut verb = vec![
-            "publish",
-            path,
-            "--price",
-            PRICE,
-            "--billing",
-            self.billing.peer(),
-        ];
+        let mut verb = vec!["publish", path, "--price", PRICE, "--billing", self.billing.peer()];
         verb.extend(policy);
         self.origin.run(&verb)
     }
@@ -84,10 +68,7 @@ impl Cast {
     /// A program is published in `copies` copies and the host gets it. Returns its name.
     pub fn supply(&self, path: &Path, copies: usize) -> String {
         let published = self.publish(path, &["--copies", &copies.to_string()]);
-        let name = published["name"]
-            .as_str()
-            .expect("a published program has a name")
-            .to_owned();
+        let name = published["name"].as_str().expect("a published program has a name").to_owned();
         self.host.run(&["get", "origin", &name]);
         name
     }
@@ -137,20 +118,13 @@ impl Cast {
         assert_eq!(statement["receptions"], 1 + receivers.len(), "{statement:#}");
         let payers = items(&statement, "payers");
         assert_eq!(payers.len(), 1 + receivers.len(), "{statement:#}");
-        for (node, copies) in [(&self.host, copies)]
-            .into_iter()
-            .chain(receivers.iter().map(|one| (*one, 0)))
+        for (node, copies) in [(&self.host, copies)].into_iter().chain(receivers.iter().map(|one| (*one, 0)))
         {
             let line = payers.iter().find(|line| line["payer"] == node.peer());
             let line = line.unwrap_or_else(|| panic!("{} pays nothing: {statement:#}", node.name()));
             assert_eq!(line["receptions"], 1, "{}: {statement:#}", node.name());
             assert_eq!(line["copies"], copies, "{}: {statement:#}", node.name());
-            assert_eq!(
-                line["total"]["amount"],
-                100 * copies + 5,
-                "{}: {statement:#}",
-                node.name()
-            );
+            assert_eq!(line["total"]["amount"], 100 * copies + 5, "{}: {statement:#}", node.name());
             assert_eq!(line["total"]["currency"], "EUR", "{}: {statement:#}", node.name());
         }
     }
@@ -161,10 +135,7 @@ impl Cast {
 pub fn host(host: &Node, name: &str, invite: &[&str]) -> String {
     let mut verb = vec!["host", name];
     invite.iter().for_each(|who| verb.extend(["--invite", who]));
-    host.run(&verb)["session"]
-        .as_str()
-        .expect("a session has an id")
-        .to_owned()
+    host.run(&verb)["session"].as_str().expect("a session has an id").to_owned()
 }
 
 /// Waits for the invitation, then accepts it.
@@ -175,10 +146,9 @@ pub fn join(member: &Node, session: &str) {
 
 /// Waits until a node has no receipt left that was not acknowledged.
 pub fn wait_outbox_empty(node: &Node) {
-    wait_for(
-        &format!("{} to have all receipts acknowledged", node.name()),
-        || items(&node.run(&["outbox"]), "receipts").is_empty().then_some(()),
-    );
+    wait_for(&format!("{} to have all receipts acknowledged", node.name()), || {
+        items(&node.run(&["outbox"]), "receipts").is_empty().then_some(())
+    });
 }
 
 /// Asserts how many of the ticket's copies are used in a session.
@@ -210,24 +180,13 @@ pub fn talk(session: &str, nodes: &[&Node], tag: &str) {
     for (listener, watch) in nodes.iter().zip(&watches) {
         for speaker in nodes {
             let heard = watch.wait_update(text(speaker));
-            assert_eq!(
-                heard["sender"],
-                speaker.peer(),
-                "{} hears {heard}",
-                listener.name()
-            );
+            assert_eq!(heard["sender"], speaker.peer(), "{} hears {heard}", listener.name());
             assert_eq!(heard["name"], speaker.name(), "{} hears {heard}", listener.name());
         }
         let mut payloads: Vec<String> = watch.payloads().iter().map(ToString::to_string).collect();
         let all = payloads.len();
         payloads.sort();
         payloads.dedup();
-        assert_eq!(
-            payloads.len(),
-            all,
-            "{} hears something twice: {:#?}",
-            listener.name(),
-            watch.seen()
-        );
+        assert_eq!(payloads.len(), all, "{} hears something twice: {:#?}", listener.name(), watch.seen());
     }
 }

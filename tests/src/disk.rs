@@ -32,9 +32,7 @@ impl SmallDisk {
 
     /// Makes space.
     pub fn resize(&self, mib: u32) {
-        run(Command::new("mount")
-            .args(["-o", &format!("remount,size={mib}m")])
-            .arg(&self.path));
+        run(Command::new("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.path));
     }
 }
 
@@ -51,8 +49,5 @@ impl Drop for SmallDisk {
 fn run(command: &mut Command) {
     let done = command.output().expect("mount is there");
     let error = String::from_utf8_lossy(&done.stderr);
-    assert!(
-        done.status.success(),
-        "this story mounts a small disk, which needs root: {command:?}: {error}"
-    );
+    assert!(done.status.success(), "this story mounts a small disk, which needs root: {command:?}: {error}");
 }

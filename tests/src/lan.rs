@@ -27,27 +27,11 @@ impl Lan {
     pub fn new(hosts: usize) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         remove_stale();
-        let id = format!(
-            "{PREFIX}{}-{}",
-            std::process::id(),
-            COUNT.fetch_add(1, Ordering::Relaxed)
-        );
-        let mut lan = Self {
-            namespaces: Vec::new(),
-        };
+        let id = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let mut lan = Self { namespaces: Vec::new() };
         let switch = format!("{id}-switch");
         lan.add(&switch);
-        ip(&[
-            "-n",
-            &switch,
-            "link",
-            "add",
-            "br0",
-            "type",
-            "bridge",
-            "mcast_snooping",
-            "0",
-        ]);
+        ip(&["-n", &switch, "link", "add", "br0", "type", "bridge", "mcast_snooping", "0"]);
         ip(&["-n", &switch, "link", "set", "br0", "up"]);
         for number in 1..=hosts {
             let host = format!("{id}-{number}");
@@ -73,21 +57,9 @@ impl Lan {
 /// Connects a host with the switch.
 fn plug(host: &str, switch: &str, number: usize) {
     let port = format!("port{number}");
-    ip(&[
-        "-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", host,
-    ]);
+    ip(&["-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", host]);
     ip(&["-n", switch, "link", "set", &port, "master", "br0", "up"]);
-    ip(&[
-        "-n",
-        host,
-        "addr",
-        "add",
-        &format!("10.83.0.{number}/24"),
-        "brd",
-        "+",
-        "dev",
-        "eth0",
-    ]);
+    ip(&["-n", host, "addr", "add", &format!("10.83.0.{number}/24"), "brd", "+", "dev", "eth0"]);
     ip(&["-n", host, "link", "set", "eth0", "up"]);
     // As on any LAN with a router; without a route there would be none for multicast either.
     ip(&["-n", host, "route", "add", "default", "via", "10.83.0.254"]);
@@ -115,10 +87,7 @@ fn remove_stale() {
 }
 
 fn ip(args: &[&str]) {
-    let done = Command::new("ip")
-        .args(args)
-        .output()
-        .expect("this story needs iproute2 (`ip`)");
+    let done = Command::new("ip").args(args).output().expect("this story needs iproute2 (`ip`)");
     let error = String::from_utf8_lossy(&done.stderr);
     assert!(
         done.status.success(),

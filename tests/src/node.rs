@@ -32,34 +32,17 @@ impl Setup {
     /// Listens on free ports of loopback, and knows only whom it is told of.
     #[must_use]
     pub fn on_loopback(name: &str, home: PathBuf) -> Self {
-        let network = [
-            "--no-mdns",
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--listen",
-            "/ip4/127.0.0.1/udp/0/quic-v1",
-        ];
+        let network =
+            ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
         let network = network.map(OsString::from).to_vec();
-        Self {
-            name: name.to_owned(),
-            home,
-            netns: None,
-            network,
-            extra: Vec::new(),
-        }
+        Self { name: name.to_owned(), home, netns: None, network, extra: Vec::new() }
     }
 
     /// Lives in a network namespace, with the defaults: all interfaces, mDNS.
     #[must_use]
     pub fn in_namespace(name: &str, home: PathBuf, netns: &str) -> Self {
         let netns = Some(netns.to_owned());
-        Self {
-            name: name.to_owned(),
-            home,
-            netns,
-            network: Vec::new(),
-            extra: Vec::new(),
-        }
+        Self { name: name.to_owned(), home, netns, network: Vec::new(), extra: Vec::new() }
     }
 
     /// Another home than the usual one.
@@ -72,19 +55,14 @@ impl Setup {
     /// More arguments of `up`.
     #[must_use]
     pub fn args(mut self, args: &[&dyn AsRef<OsStr>]) -> Self {
-        self.extra
-            .extend(args.iter().map(|arg| (*arg).as_ref().to_owned()));
+        self.extra.extend(args.iter().map(|arg| (*arg).as_ref().to_owned()));
         self
     }
 
     /// Starts it and waits until it is ready.
     #[must_use]
     pub fn up(self) -> Node {
-        let mut node = Node {
-            setup: self,
-            process: None,
-            ready: Value::Null,
-        };
+        let mut node = Node { setup: self, process: None, ready: Value::Null };
         node.start();
         node
     }
@@ -126,10 +104,7 @@ impl Outcome {
     /// Runs a command to its end.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary can be started");
+        let output = command.stdin(Stdio::null()).output().expect("the binary can be started");
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
@@ -159,10 +134,7 @@ impl Outcome {
         assert_eq!(self.stdout, "", "a failure prints nothing on standard output");
         let line = self.stderr.trim_end();
         assert!(line.starts_with("error: "), "{self:?}");
-        assert!(
-            line.lines().count() == 1 && line.len() > "error: ".len(),
-            "one line is wanted: {line:?}"
-        );
+        assert!(line.lines().count() == 1 && line.len() > "error: ".len(), "one line is wanted: {line:?}");
         assert!(!line.contains("panicked"), "{line}");
         line.to_owned()
     }
@@ -185,11 +157,7 @@ impl Node {
     /// Starts the process and waits for its first line.
     fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name());
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.setup.log())
-            .expect("a log file");
+        let log = File::options().create(true).append(true).open(self.setup.log()).expect("a log file");
         let mut child = launcher(self.setup.netns.as_deref())
             .arg(binary())
             .args(self.setup.up_arguments())
@@ -199,10 +167,7 @@ impl Node {
             .spawn()
             .expect("setpriv and parlor can be started");
         let events = Watch::of(child.stdout.take().expect("standard output is piped"));
-        self.process = Some(Process {
-            child,
-            _events: events.clone(),
-        });
+        self.process = Some(Process { child, _events: events.clone() });
         self.ready = events.wait_for("the node to be ready", |line| line["event"] == "ready");
         if !self.setup.network.is_empty() {
             self.keep_addresses();
@@ -249,17 +214,10 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> String {
         let listen = texts(&self.ready["listen"]);
-        let address = listen
-            .iter()
-            .find(|a| a.contains("/tcp/"))
-            .or(listen.first())
-            .expect("it listens somewhere");
+        let address =
+            listen.iter().find(|a| a.contains("/tcp/")).or(listen.first()).expect("it listens somewhere");
         let suffix = format!("/p2p/{}", self.peer());
-        if address.ends_with(&suffix) {
-            address.clone()
-        } else {
-            format!("{address}{suffix}")
-        }
+        if address.ends_with(&suffix) { address.clone() } else { format!("{address}{suffix}") }
     }
 
     /// Calls a verb with `--json`.
@@ -276,12 +234,7 @@ impl Node {
 
     fn invoke(&self, flags: &[&str], verb: &[&str]) -> Outcome {
         let mut command = limited(Command::new("timeout"));
-        command
-            .arg(binary())
-            .arg("--home")
-            .arg(&self.setup.home)
-            .args(flags)
-            .args(verb);
+        command.arg(binary()).arg("--home").arg(&self.setup.home).args(flags).args(verb);
         Outcome::of(&mut command)
     }
 
@@ -289,23 +242,14 @@ impl Node {
     #[track_caller]
     pub fn lines(&self, verb: &[&str]) -> Vec<Value> {
         let outcome = self.call(verb);
-        assert_eq!(
-            outcome.code,
-            0,
-            "{}: parlor {}: {}",
-            self.name(),
-            verb.join(" "),
-            outcome.stderr
-        );
+        assert_eq!(outcome.code, 0, "{}: parlor {}: {}", self.name(), verb.join(" "), outcome.stderr);
         outcome.lines()
     }
 
     /// Calls a verb that succeeds; returns the object it printed, of a stream the last.
     #[track_caller]
     pub fn run(&self, verb: &[&str]) -> Value {
-        self.lines(verb)
-            .pop()
-            .unwrap_or_else(|| panic!("parlor {} printed nothing", verb.join(" ")))
+        self.lines(verb).pop().unwrap_or_else(|| panic!("parlor {} printed nothing", verb.join(" ")))
     }
 
     /// Calls a verb that is refused; returns the one line that says why.
@@ -349,11 +293,7 @@ impl Node {
         wait_until(&what, || {
             let outcome = self.call(&["session", session]);
             let now = outcome.lines().pop().ok_or(outcome.stderr)?;
-            if wanted(&now) {
-                Ok(now)
-            } else {
-                Err(format!("{now:#}"))
-            }
+            if wanted(&now) { Ok(now) } else { Err(format!("{now:#}")) }
         })
     }
 
@@ -368,10 +308,7 @@ impl Node {
     pub fn wait_invitation(&self, session: &str) -> Value {
         wait_for("an invitation", || {
             let inbox = self.run(&["inbox"]);
-            items(&inbox, "invitations")
-                .iter()
-                .find(|one| one["session"] == session)
-                .cloned()
+            items(&inbox, "invitations").iter().find(|one| one["session"] == session).cloned()
         })
     }
 
@@ -398,9 +335,8 @@ impl Node {
         let mut process = self.process.take().expect("a running node");
         kill_process(Pid::from_child(&process.child), Signal::TERM).expect("it can be told to end");
         let name = self.setup.name.clone();
-        let status = wait_for(&format!("{name} to end"), || {
-            process.child.try_wait().expect("it can be waited for")
-        });
+        let status =
+            wait_for(&format!("{name} to end"), || process.child.try_wait().expect("it can be waited for"));
         assert!(status.success(), "{name} ended badly: {status}");
     }
 
@@ -472,17 +408,9 @@ fn clean(mut command: Command) -> Command {
 #[track_caller]
 #[must_use]
 pub fn items<'a>(value: &'a Value, plural: &str) -> &'a [Value] {
-    value[plural]
-        .as_array()
-        .unwrap_or_else(|| panic!("a list of {plural} is wanted: {value}"))
+    value[plural].as_array().unwrap_or_else(|| panic!("a list of {plural} is wanted: {value}"))
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .map(str::to_owned)
-        .collect()
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }

@@ -25,9 +25,7 @@ pub fn bulky(dir: PathBuf, mib: u64) -> PathBuf {
     fs::create_dir(&dir).expect("a new directory");
     fs::write(dir.join("index.html"), "<!doctype html><title>Bulky</title>").expect("a file");
     fs::write(dir.join("manifest.toml"), "name = \"bulky\"\n").expect("a file");
-    let mut noise = File::open("/dev/urandom")
-        .expect("a source of randomness")
-        .take(mib << 20);
+    let mut noise = File::open("/dev/urandom").expect("a source of randomness").take(mib << 20);
     let mut file = File::create(dir.join("noise.bin")).expect("a file");
     io::copy(&mut noise, &mut file).expect("enough space");
     dir
@@ -52,10 +50,7 @@ pub fn xdc(path: PathBuf, entries: &[(&str, &[u8])]) -> PathBuf {
 /// An example program as a `.xdc`.
 pub fn packed(name: &str, path: PathBuf) -> PathBuf {
     let files = files_of(&example(name));
-    let entries: Vec<(&str, &[u8])> = files
-        .iter()
-        .map(|(name, bytes)| (name.as_str(), &bytes[..]))
-        .collect();
+    let entries: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
     xdc(path, &entries)
 }
 
@@ -63,12 +58,8 @@ fn files_of(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(dir).expect("a program's directory");
     let read = |entry: io::Result<fs::DirEntry>| {
         let path = entry.expect("a readable directory").path();
-        let name = path
-            .file_name()
-            .expect("an entry has a name")
-            .to_str()
-            .expect("a name in UTF-8")
-            .to_owned();
+        let name =
+            path.file_name().expect("an entry has a name").to_str().expect("a name in UTF-8").to_owned();
         (name, fs::read(&path).expect("a program without folders"))
     };
     entries.map(read).collect()

@@ -72,10 +72,7 @@ impl Watch {
             writer.lock().ended = true;
             writer.news.notify_all();
         });
-        Self {
-            shared,
-            _process: Arc::new(Ending(child)),
-        }
+        Self { shared, _process: Arc::new(Ending(child)) }
     }
 
     /// Waits for a line, past ones included.
@@ -94,22 +91,9 @@ impl Watch {
                 return found;
             }
             let left = DEADLINE.saturating_sub(started.elapsed());
-            let why = if seen.ended {
-                "the stream ended"
-            } else {
-                "time is up"
-            };
-            assert!(
-                !seen.ended && !left.is_zero(),
-                "no {what}, {why}; seen: {:#?}",
-                seen.lines
-            );
-            seen = self
-                .shared
-                .news
-                .wait_timeout(seen, left)
-                .expect("the reading thread does not panic")
-                .0;
+            let why = if seen.ended { "the stream ended" } else { "time is up" };
+            assert!(!seen.ended && !left.is_zero(), "no {what}, {why}; seen: {:#?}", seen.lines);
+            seen = self.shared.news.wait_timeout(seen, left).expect("the reading thread does not panic").0;
         }
     }
 
@@ -124,16 +108,9 @@ impl Watch {
     pub fn wait_end(&self) {
         let mut seen = self.shared.lock();
         while !seen.ended {
-            let (next, result) = self
-                .shared
-                .news
-                .wait_timeout(seen, DEADLINE)
-                .expect("the reader does not panic");
-            assert!(
-                !result.timed_out() || next.ended,
-                "the stream does not end; seen: {:#?}",
-                next.lines
-            );
+            let (next, result) =
+                self.shared.news.wait_timeout(seen, DEADLINE).expect("the reader does not panic");
+            assert!(!result.timed_out() || next.ended, "the stream does not end; seen: {:#?}", next.lines);
             seen = next;
         }
     }
@@ -151,10 +128,7 @@ impl Watch {
     #[must_use]
     pub fn payloads(&self) -> Vec<Value> {
         let seen = self.seen();
-        seen.iter()
-            .filter(|line| line["event"] == "update")
-            .map(|line| line["payload"].clone())
-            .collect()
+        seen.iter().filter(|line| line["event"] == "update").map(|line| line["payload"].clone()).collect()
     }
 }
 

@@ -20,10 +20,7 @@ impl World {
     #[must_use]
     pub fn new() -> Self {
         // Short, because a Unix socket's path has room for 107 bytes only.
-        let dir = tempfile::Builder::new()
-            .prefix("parlor-")
-            .tempdir()
-            .expect("a scratch directory");
+        let dir = tempfile::Builder::new().prefix("parlor-").tempdir().expect("a scratch directory");
         Self { dir }
     }
 
@@ -62,10 +59,7 @@ pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let beside = test.ancestors().nth(2).map(|profile| profile.join("parlor"));
     beside.filter(|path| path.is_file()).unwrap_or_else(|| {
-        panic!(
-            "no `parlor` beside {}: build it first (tests/run does), or set PARLOR_BIN",
-            test.display()
-        )
+        panic!("no `parlor` beside {}: build it first (tests/run does), or set PARLOR_BIN", test.display())
     })
 }
 
@@ -73,8 +67,5 @@ pub fn binary() -> PathBuf {
 #[must_use]
 pub fn repository() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests
-        .parent()
-        .expect("the tests' crate lies in the workspace")
-        .to_path_buf()
+    tests.parent().expect("the tests' crate lies in the workspace").to_path_buf()
 }

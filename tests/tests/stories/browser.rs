@@ -4,10 +4,7 @@ use parlor_tests::{browser::Browser, cast::Cast, node::Node, programs::example};
 
 /// Opens the session's page in a browser of this node's user.
 fn open(node: &Node, session: &str) -> Browser {
-    let url = node.run(&["open", session, "--print"])["url"]
-        .as_str()
-        .expect("a URL")
-        .to_owned();
+    let url = node.run(&["open", session, "--print"])["url"].as_str().expect("a URL").to_owned();
     let browser = Browser::open(node.name(), &url);
     browser.wait_ready();
     browser
@@ -32,9 +29,7 @@ fn two_members_chat_in_their_browsers() {
     let cast = Cast::gather(&["ann", "ben"]);
     let session = cast.run(&example("chat"));
     cast.host.run(&["send", &session, "from a terminal"]);
-    let [ann, ben] = &cast.members[..] else {
-        unreachable!("two members")
-    };
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
     let (left, right) = (open(ann, &session), open(ben, &session));
 
     // Messages and names, both ways, and from somebody without a browser.

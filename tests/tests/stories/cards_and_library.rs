@@ -15,9 +15,7 @@ const BULK: u64 = 8;
 #[test]
 fn a_card_carries_a_program_and_the_way_to_its_host() {
     let cast = Cast::gather(&["ann"]);
-    let [ann] = &cast.members[..] else {
-        unreachable!("one member")
-    };
+    let [ann] = &cast.members[..] else { unreachable!("one member") };
     ann.run(&["contact", "remove", "host"]);
     let name = cast.supply(&bulky(cast.world.file("bulky"), BULK), 1);
     let card = cast.world.file("program.card").to_string_lossy().into_owned();
@@ -26,21 +24,12 @@ fn a_card_carries_a_program_and_the_way_to_its_host() {
     let read = ann.run(&["card", "read", &card]);
     assert_eq!(read["name"], name.as_str(), "{read:#}");
     let contacts = ann.run(&["contact", "list"]);
-    assert!(
-        items(&contacts, "contacts")
-            .iter()
-            .any(|one| one["peer"] == cast.host.peer()),
-        "{contacts:#}"
-    );
+    assert!(items(&contacts, "contacts").iter().any(|one| one["peer"] == cast.host.peer()), "{contacts:#}");
     let before = ann.run(&["status"])["transfers"]["fetched"].clone();
     let session = cast.invite_all(&name);
     join(ann, &session);
     ann.wait_state(&session, "running");
-    assert_eq!(
-        ann.run(&["status"])["transfers"]["fetched"],
-        before,
-        "it came by card"
-    );
+    assert_eq!(ann.run(&["status"])["transfers"]["fetched"], before, "it came by card");
     assert_slots(&cast.host.session(&session), 1, 1);
     cast.assert_bill(1, &[ann]);
 }
@@ -48,15 +37,9 @@ fn a_card_carries_a_program_and_the_way_to_its_host() {
 #[test]
 fn a_kept_program_skips_the_next_transfer_and_a_discarded_one_is_gone() {
     let cast = Cast::gather(&["ann"]);
-    let [ann] = &cast.members[..] else {
-        unreachable!("one member")
-    };
+    let [ann] = &cast.members[..] else { unreachable!("one member") };
     let name = cast.supply(&bulky(cast.world.file("bulky"), BULK), 1);
-    let fetched = || {
-        ann.run(&["status"])["transfers"]["fetched"]
-            .as_u64()
-            .expect("a number of bytes")
-    };
+    let fetched = || ann.run(&["status"])["transfers"]["fetched"].as_u64().expect("a number of bytes");
 
     let first = cast.invite_all(&name);
     join(ann, &first);
@@ -77,9 +60,7 @@ fn a_kept_program_skips_the_next_transfer_and_a_discarded_one_is_gone() {
     cast.host.run(&["end", &second, "--discard"]);
     ann.wait_state(&second, "ended");
     for node in [&cast.host, ann] {
-        wait_for("the files to be gone", || {
-            (size_below(node.home()) < 4 << 20).then_some(())
-        });
+        wait_for("the files to be gone", || (size_below(node.home()) < 4 << 20).then_some(()));
         assert!(items(&node.run(&["programs"]), "programs").is_empty());
     }
 }
@@ -87,9 +68,7 @@ fn a_kept_program_skips_the_next_transfer_and_a_discarded_one_is_gone() {
 #[test]
 fn a_removed_program_is_gone_but_not_while_it_runs() {
     let cast = Cast::gather(&["ann"]);
-    let [ann] = &cast.members[..] else {
-        unreachable!("one member")
-    };
+    let [ann] = &cast.members[..] else { unreachable!("one member") };
     let session = cast.run(&bulky(cast.world.file("bulky"), BULK));
     let why = ann.refuses(&["program", "remove", "bulky"]);
     assert!(why.contains("session"), "{why}");
@@ -115,24 +94,15 @@ fn a_preloaded_program_is_not_transferred() {
         ann.knows(node);
     }
     let preloaded = ann.run(&["programs"]);
-    let [program] = items(&preloaded, "programs") else {
-        panic!("one program was preloaded: {preloaded:#}")
-    };
+    let [program] = items(&preloaded, "programs") else { panic!("one program was preloaded: {preloaded:#}") };
     let published = cast.publish(&example("chat"), &["--copies", "1"]);
-    assert_eq!(
-        program["program"], published["program"],
-        "a directory and its archive are the same program"
-    );
+    assert_eq!(program["program"], published["program"], "a directory and its archive are the same program");
 
     cast.host.run(&["get", "origin", "chat"]);
     let session = host(&cast.host, "chat", &["ann"]);
     join(&ann, &session);
     ann.wait_state(&session, "running");
-    assert_eq!(
-        ann.run(&["status"])["transfers"]["fetched"],
-        0,
-        "it was preloaded"
-    );
+    assert_eq!(ann.run(&["status"])["transfers"]["fetched"], 0, "it was preloaded");
     talk(&session, &[&cast.host, &ann], "preloaded");
     cast.assert_bill(1, &[&ann]);
 }

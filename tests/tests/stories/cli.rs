@@ -62,38 +62,17 @@ fn every_verb_explains_itself() {
     let all = parlor(&["--help"]);
     assert_eq!(all.code, 0, "{all:?}");
     for verb in VERBS.iter().copied().chain([&["demo"][..]]) {
-        assert!(
-            all.stdout.contains(verb[0]),
-            "`parlor --help` does not show {}",
-            verb[0]
-        );
+        assert!(all.stdout.contains(verb[0]), "`parlor --help` does not show {}", verb[0]);
         let help = parlor(&[verb, &["--help"]].concat());
         assert_eq!(help.code, 0, "{verb:?}: {help:?}");
         let usage = format!("parlor {}", verb.join(" "));
-        assert!(
-            help.stdout.contains("Usage:") && help.stdout.contains(&usage),
-            "{verb:?}: {}",
-            help.stdout
-        );
+        assert!(help.stdout.contains("Usage:") && help.stdout.contains(&usage), "{verb:?}: {}", help.stdout);
         assert!(help.stderr.is_empty(), "{help:?}");
         let about = help.stdout.lines().next().unwrap_or_default();
-        assert!(
-            !about.is_empty() && !about.starts_with("Usage"),
-            "{verb:?} does not say what it does"
-        );
+        assert!(!about.is_empty() && !about.starts_with("Usage"), "{verb:?} does not say what it does");
     }
     for (verb, flags) in [
-        (
-            "up",
-            &[
-                "--name",
-                "--listen",
-                "--no-mdns",
-                "--console",
-                "--billing-db",
-                "--preload",
-            ][..],
-        ),
+        ("up", &["--name", "--listen", "--no-mdns", "--console", "--billing-db", "--preload"][..]),
         ("publish", &["--copies", "--copies-max", "--price", "--billing"]),
         ("get", &["--copies"]),
         ("host", &["--invite"]),
@@ -101,15 +80,10 @@ fn every_verb_explains_itself() {
         ("open", &["--print"]),
     ] {
         let help = parlor(&[verb, "--help"]).stdout;
-        flags
-            .iter()
-            .for_each(|flag| assert!(help.contains(flag), "{verb} has no {flag}:\n{help}"));
+        flags.iter().for_each(|flag| assert!(help.contains(flag), "{verb} has no {flag}:\n{help}"));
     }
     let version = parlor(&["--version"]);
-    assert!(
-        version.code == 0 && version.stdout.starts_with("parlor "),
-        "{version:?}"
-    );
+    assert!(version.code == 0 && version.stdout.starts_with("parlor "), "{version:?}");
 }
 
 /// A verb that needs no running node does not become a way around the contract's exit codes.
@@ -117,9 +91,7 @@ fn every_verb_explains_itself() {
 fn without_a_node_every_verb_says_so() {
     let world = World::new();
     let home = world.file("nobody").to_string_lossy().into_owned();
-    for verb in [
-        "id", "status", "peers", "programs", "inbox", "sessions", "outbox", "catalog",
-    ] {
+    for verb in ["id", "status", "peers", "programs", "inbox", "sessions", "outbox", "catalog"] {
         let outcome = parlor(&["--home", &home, "--json", verb]);
         outcome.failure(3);
     }
@@ -153,11 +125,7 @@ fn with_json_every_answer_is_one_object_and_without_it_is_for_people() {
     for (node, verb, key) in in_order(&cast) {
         let lines = node.lines(&verb);
         assert_eq!(lines.len(), 1, "{verb:?}: {lines:?}");
-        assert!(
-            lines[0].get(key).is_some(),
-            "{verb:?} has no {key}: {:#}",
-            lines[0]
-        );
+        assert!(lines[0].get(key).is_some(), "{verb:?} has no {key}: {:#}", lines[0]);
         for node in [node, &empty_home] {
             if verb[0] == "catalog" && node.name() == "newcomer" {
                 continue; // it knows no origin
@@ -178,9 +146,7 @@ fn with_json_every_answer_is_one_object_and_without_it_is_for_people() {
     let ours = items(&addresses, "addrs");
     assert!(
         !ours.is_empty()
-            && ours
-                .iter()
-                .all(|one| one.as_str().is_some_and(|a| a.ends_with(cast.host.peer())))
+            && ours.iter().all(|one| one.as_str().is_some_and(|a| a.ends_with(cast.host.peer())))
     );
 }
 
@@ -208,19 +174,12 @@ fn the_readmes_commands_exist() {
             fenced = !fenced;
             continue;
         }
-        let Some(words) = line
-            .trim()
-            .trim_start_matches("$ ")
-            .strip_prefix("parlor ")
-            .filter(|_| fenced)
+        let Some(words) = line.trim().trim_start_matches("$ ").strip_prefix("parlor ").filter(|_| fenced)
         else {
             continue;
         };
-        let verb: Vec<&str> = words
-            .split_whitespace()
-            .take_while(|word| !word.starts_with('-'))
-            .take(1)
-            .collect();
+        let verb: Vec<&str> =
+            words.split_whitespace().take_while(|word| !word.starts_with('-')).take(1).collect();
         if verb.is_empty() {
             continue;
         }
@@ -228,9 +187,6 @@ fn the_readmes_commands_exist() {
         assert_eq!(help.code, 0, "the README says `{line}`: {help:?}");
         commands += 1;
     }
-    assert!(
-        readme.contains("tests/run") && readme.contains("demo"),
-        "the README's two commands"
-    );
+    assert!(readme.contains("tests/run") && readme.contains("demo"), "the README's two commands");
     println!("{commands} commands in the README");
 }

@@ -17,14 +17,10 @@ const SLACK: u64 = 8 << 20;
 
 /// Talks, ends and asserts the bill of a session of host, ann and ben, however it came to run.
 fn ends_as_if_nothing_had_happened(cast: &Cast, session: &str) {
-    let [ann, ben] = &cast.members[..] else {
-        unreachable!("two members")
-    };
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
     cast.wait_running(session);
     let whole = |now: &Value| items(now, "members").iter().all(|one| one["state"] == "joined");
-    let seen = cast
-        .host
-        .wait_session(session, "both members to be joined", whole);
+    let seen = cast.host.wait_session(session, "both members to be joined", whole);
     assert_slots(&seen, 2, 2);
     talk(session, &[&cast.host, ann, ben], "after all");
     cast.host.run(&["end", session]);
@@ -43,9 +39,7 @@ fn the_host_is_killed_before_it_grants() {
     let mut cast = Cast::gather(&["ann", "ben"]);
     let name = cast.supply(&example("chat"), 2);
     let session = cast.invite_all(&name);
-    cast.members
-        .iter()
-        .for_each(|one| drop(one.wait_invitation(&session)));
+    cast.members.iter().for_each(|one| drop(one.wait_invitation(&session)));
     cast.host.kill9();
     cast.join_all(&session);
     for one in &cast.members {
@@ -60,9 +54,7 @@ fn a_member_is_killed_before_its_grant() {
     let mut cast = Cast::gather(&["ann", "ben"]);
     let name = cast.supply(&example("chat"), 2);
     let session = cast.invite_all(&name);
-    cast.members
-        .iter()
-        .for_each(|one| drop(one.wait_invitation(&session)));
+    cast.members.iter().for_each(|one| drop(one.wait_invitation(&session)));
     // Once with an invitation that is not answered yet, once with an answer that nobody heard.
     ann(&mut cast).kill9();
     ann(&mut cast).restart();
@@ -84,10 +76,7 @@ fn wait_midway(node: &Node, session: &str) -> (u64, u64) {
             now["state"] != "ready" && now["state"] != "running",
             "too late for a kill in its midst: {now:#}"
         );
-        let (done, total) = (
-            now["transfer"]["done"].as_u64()?,
-            now["transfer"]["total"].as_u64()?,
-        );
+        let (done, total) = (now["transfer"]["done"].as_u64()?, now["transfer"]["total"].as_u64()?);
         (done > total / 50 && done < total / 10 * 9).then_some((done, total))
     })
 }
@@ -103,13 +92,8 @@ fn a_member_is_killed_while_it_receives_and_does_not_fetch_twice() {
     ann(&mut cast).restart();
     let killed = ann(&mut cast);
     killed.wait_state(&session, "ready");
-    let fetched = killed.run(&["status"])["transfers"]["fetched"]
-        .as_u64()
-        .expect("a number of bytes");
-    assert!(
-        fetched <= total - done + SLACK,
-        "{done} of {total} were there, {fetched} were fetched"
-    );
+    let fetched = killed.run(&["status"])["transfers"]["fetched"].as_u64().expect("a number of bytes");
+    assert!(fetched <= total - done + SLACK, "{done} of {total} were there, {fetched} were fetched");
     assert!(fetched > 0, "the transfer was not done when it was killed");
     join(&cast.members[1], &session);
     ends_as_if_nothing_had_happened(&cast, &session);
@@ -126,9 +110,7 @@ fn the_host_is_killed_while_a_member_receives() {
     cast.host.restart();
     let receiver = ann(&mut cast);
     receiver.wait_state(&session, "ready");
-    let fetched = receiver.run(&["status"])["transfers"]["fetched"]
-        .as_u64()
-        .expect("a number of bytes");
+    let fetched = receiver.run(&["status"])["transfers"]["fetched"].as_u64().expect("a number of bytes");
     assert!(fetched <= total + SLACK, "{fetched} fetched of {total}");
     join(&cast.members[1], &session);
     ends_as_if_nothing_had_happened(&cast, &session);
@@ -183,9 +165,7 @@ fn the_host_is_killed_before_its_receipt_is_acknowledged() {
 fn the_host_is_killed_while_the_program_runs() {
     let mut cast = Cast::gather(&["ann", "ben"]);
     let session = cast.run(&example("chat"));
-    let [first, second] = &cast.members[..] else {
-        unreachable!("two members")
-    };
+    let [first, second] = &cast.members[..] else { unreachable!("two members") };
     talk(&session, &[&cast.host, first, second], "before");
     cast.host.kill9();
     // The group needs no host to go on.
@@ -203,11 +183,7 @@ fn the_host_is_killed_while_the_program_runs() {
 fn a_member_is_killed_while_the_program_runs() {
     let mut cast = Cast::gather(&["ann", "ben"]);
     let session = cast.run(&example("chat"));
-    talk(
-        &session,
-        &[&cast.host, &cast.members[0], &cast.members[1]],
-        "before",
-    );
+    talk(&session, &[&cast.host, &cast.members[0], &cast.members[1]], "before");
     ann(&mut cast).kill9();
     talk(&session, &[&cast.host, &cast.members[1]], "without");
     let away = |now: &Value| member(now, &cast.members[0])["state"] == "away";
@@ -226,11 +202,7 @@ fn a_member_is_killed_while_the_program_runs() {
 fn everybody_is_killed_while_the_program_runs() {
     let mut cast = Cast::gather(&["ann", "ben"]);
     let session = cast.run(&example("chat"));
-    talk(
-        &session,
-        &[&cast.host, &cast.members[0], &cast.members[1]],
-        "before",
-    );
+    talk(&session, &[&cast.host, &cast.members[0], &cast.members[1]], "before");
     cast.host.kill9();
     cast.billing.kill9();
     cast.members.iter_mut().for_each(Node::kill9);

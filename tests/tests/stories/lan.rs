@@ -34,11 +34,7 @@ fn four_hosts_on_a_lan_find_each_other_and_hold_a_session() {
         "--price",
         "copy=100EUR,reception=5EUR",
     ]);
-    nodes[1].run(&[
-        "get",
-        nodes[0].peer(),
-        published["name"].as_str().expect("a name"),
-    ]);
+    nodes[1].run(&["get", nodes[0].peer(), published["name"].as_str().expect("a name")]);
     let session = host(&nodes[1], "chat", &[nodes[2].peer(), nodes[3].peer()]);
     join(&nodes[2], &session);
     join(&nodes[3], &session);
@@ -62,10 +58,7 @@ fn wait_near(node: &Node, other: &Node) {
     let what = format!("{} to find {} by mDNS", node.name(), other.name());
     let found = wait_for(&what, || {
         let peers = node.run(&["peers"]);
-        items(&peers, "peers")
-            .iter()
-            .find(|one| one["peer"] == other.peer())
-            .cloned()
+        items(&peers, "peers").iter().find(|one| one["peer"] == other.peer()).cloned()
     });
     assert_eq!(found["name"], other.name(), "{found:#}");
 }
