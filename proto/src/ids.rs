@@ -128,7 +128,8 @@ mod tests {
     fn hex_round_trip_and_refusal() {
         let id = SessionId([0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!("abab".parse::<SessionId>().unwrap_err().to_string(), "not a session: 32 hex digits are wanted");
+        let error = "abab".parse::<SessionId>().expect_err("too short");
+        assert_eq!(error.to_string(), "not a session: 32 hex digits are wanted");
         assert!(ProgramId::try_from(&[0u8; 31][..]).is_err());
     }
 }

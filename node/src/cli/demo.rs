@@ -53,13 +53,19 @@ enum DemoError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Command(#[from] CommandError),
+    Command(Box<CommandError>),
     #[error(transparent)]
     Session(#[from] SessionError),
     #[error("{0} did not come about")]
     Late(&'static str),
     #[error("{what}: {found} instead of {wanted}")]
-    Wrong { what: &'static str, found: Value, wanted: Value },
+    Wrong { what: &'static str, found: Box<Value>, wanted: Box<Value> },
+}
+
+impl From<CommandError> for DemoError {
+    fn from(error: CommandError) -> Self {
+        Self::Command(Box::new(error))
+    }
 }
 
 pub(super) async fn demo(options: Demo, json: bool) -> u8 {
@@ -287,7 +293,7 @@ async fn settle(cast: &Cast, session: SessionId, headless: bool) -> Result<Value
 }
 
 fn check(what: &'static str, found: &Value, wanted: Value) -> Result<(), DemoError> {
-    if *found == wanted { Ok(()) } else { Err(DemoError::Wrong { what, found: found.clone(), wanted }) }
+    if *found == wanted { Ok(()) } else { Err(DemoError::Wrong { what, found: Box::new(found.clone()), wanted: Box::new(wanted) }) }
 }
 
 fn everyone(cast: &Cast) -> [&Arc<Node>; 3] {

@@ -13,7 +13,7 @@ use crate::console::{BillCommand, Command};
 const LISTS: &[(&str, &[(&str, &str)])] = &[
     ("peers", &[("PEER", "peer"), ("NAME", "name"), ("CONTACT", "contact"), ("FOUND", "found"), ("CONNECTED", "connected")]),
     ("contacts", &[("NAME", "name"), ("PEER", "peer"), ("TRUSTED", "trust")]),
-    ("programs", &[("NAME", "name"), ("VERSION", "version"), ("SIZE", "size"), ("COPIES", "copies"), ("PRICE", "price"), ("PROGRAM", "program"), ("SUMMARY", "summary")]),
+    ("programs", &[("NAME", "name"), ("VERSION", "version"), ("SIZE", "size"), ("COPIES", "copies"), ("LEFT", "left"), ("PRICE", "price"), ("PROGRAM", "program"), ("SUMMARY", "summary")]),
     ("tickets", &[("TICKET", "ticket"), ("PROGRAM", "name"), ("COPIES", "copies"), ("LEFT", "left"), ("EXPIRES", "expires")]),
     ("invitations", &[("SESSION", "session"), ("PROGRAM", "name"), ("FROM", "host"), ("SIZE", "size"), ("PRICE", "price"), ("EXPIRES", "expires")]),
     ("sessions", &[("SESSION", "session"), ("PROGRAM", "name"), ("ROLE", "role"), ("STATE", "state"), ("MEMBERS", "members"), ("WHY", "why")]),
@@ -114,6 +114,10 @@ fn text(key: &str, value: &Value) -> String {
             let currency = money["currency"].as_str().unwrap_or_default();
             format!("{}{currency}", money["amount"])
         }
+        Value::Object(range) if range.contains_key("min") => match range.get("max") {
+            Some(max) => format!("{} to {max}", range["min"]),
+            None => "any".to_owned(),
+        },
         Value::Object(who) if who.contains_key("name") => clean(who["name"].as_str().unwrap_or_default()),
         Value::Object(fields) => {
             let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key} {}", text(key, value))).collect();

@@ -4,6 +4,7 @@ use std::{path::Path, time::Duration};
 
 use parlor_proto::{
     ids::{SessionId, TicketHash},
+    program::CopiesRule,
     session::Contact,
 };
 use serde_json::{Value, json, value::RawValue};
@@ -103,7 +104,9 @@ pub async fn execute(
         Command::Get(get) => get_program(node, get, lines).await?,
         Command::Programs => {
             let programs = context.store.programs().await?;
-            json!({"programs": programs.iter().map(|entry| program(node, entry)).collect::<Vec<_>>()})
+            let tickets = context.store.tickets().await?;
+            let programs = programs.iter().map(|entry| program(node, entry, &tickets));
+            json!({"programs": programs.collect::<Vec<_>>()})
         }
         Command::Program(ProgramCommand::Remove { name }) => {
             let entry = library::find(context, &name).await?;
@@ -258,7 +261,7 @@ async fn publish_program(node: &Node, publish: Publish) -> Result<Value, Command
     Ok(json!({
         "program": offer.program,
         "name": offer.name,
-        "copies": offer.terms.copies.to_string(),
+        "copies": copies_json(offer.terms.copies),
         "price": offer.terms.tariff.to_string(),
         "billing": offer.terms.billing,
     }))
@@ -269,7 +272,7 @@ async fn catalog_of(node: &Node, who: parlor_proto::identity::PeerId) -> Result<
     let offers = catalog.programs.into_iter().take(parlor_proto::wire::MAX_OFFERS).map(|offer| {
         json!({
             "name": offer.name, "program": offer.program, "version": offer.version,
-            "summary": offer.summary, "size": offer.size, "copies": offer.copies.to_string(),
+            "summary": offer.summary, "size": offer.size, "copies": copies_json(offer.copies),
             "price": offer.tariff.to_string(),
             "lease": offer.lease.map(|lease| humantime::format_duration(lease.length).to_string()),
         })
@@ -300,10 +303,20 @@ async fn get_program(node: &Node, get: Get, lines: &mpsc::Sender<Value>) -> Resu
     }))
 }
 
-fn program(node: &Node, entry: &LibraryEntry) -> Value {
+/// One number where it is fixed, else the range.
+fn copies_json(rule: CopiesRule) -> Value {
+    match rule {
+        CopiesRule::Exactly(copies) => json!(copies),
+        CopiesRule::Range { min, max } => json!({"min": min, "max": max}),
+        CopiesRule::Free => json!({"min": 1}),
+    }
+}
+
+fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> Value {
     let bundle = node.context().bundles.get(entry.program).ok().flatten();
     let manifest = bundle.as_ref().map(|bundle| bundle.program().manifest());
     let role = bundle.as_ref().and_then(|bundle| bundle.complete());
+    let held = tickets.iter().filter(|held| held.ledger.ticket().program == entry.program);
     json!({
         "program": entry.program,
         "name": entry.name,
@@ -311,6 +324,7 @@ fn program(node: &Node, entry: &LibraryEntry) -> Value {
         "version": manifest.map(|manifest| manifest.version.clone()),
         "summary": manifest.and_then(|manifest| manifest.summary.clone()),
         "size": bundle.as_ref().zip(role).map(|(bundle, role)| bundle.program().size_for(role)),
+        "left": held.clone().count().gt(&0).then(|| held.map(|held| held.ledger.left()).sum::<u32>()),
         "origin": entry.origin,
         "added_at": clock::rfc3339(entry.added_at),
     })

@@ -7,7 +7,7 @@ use std::{
 };
 
 use parlor_proto::{
-    group::{Frame, Heads, Log, MAX_UPDATES, Update, UpdatesResponse, Verdict},
+    group::{Frame, Heads, Log, MAX_NUMBER, MAX_UPDATES, Update, UpdatesResponse, Verdict},
     identity::{Identity, PeerId},
     rights::{Signed, Verified, sign},
 };
@@ -72,7 +72,7 @@ impl Driver {
                 () = stop.cancelled() => return,
                 received = inbox.recv_many(&mut commands, BATCH) => {
                     let Some(inner) = self.inner.upgrade().filter(|_| received > 0) else { return };
-                    self.step(&inner, commands.drain(..).collect()).await;
+                    self.step(&inner, std::mem::take(&mut commands)).await;
                 }
                 _ = resync.tick() => {
                     let somebody = self.present.iter().copied().choose(&mut rand::rng());
@@ -128,6 +128,11 @@ impl Driver {
     ) {
         let sender = inner.me;
         let number = batch.log.next(&sender);
+        if number > MAX_NUMBER {
+            // Whoever posted may have stopped waiting.
+            let _ = reply.send(Err(PostError::Closed));
+            return;
+        }
         let update = Update { session: inner.session, sender, number, at: clock::now(), payload };
         match sign(&update, &self.identity) {
             Ok(update) => {
@@ -235,7 +240,7 @@ fn heard(inner: &Inner, by: PeerId, update: Signed<Update>, batch: &mut Batch) {
         return;
     }
     match batch.log.judge(claimed) {
-        Verdict::Duplicate => {}
+        Verdict::Duplicate | Verdict::TooMany => {}
         Verdict::Gap => batch.pulls.push(by),
         Verdict::Append => match update.verify() {
             Ok(update) => batch.append(update),

@@ -35,6 +35,8 @@ use crate::{
 
 /// Invitations that wait for the user's answer, at most; more are declined as busy.
 const MAX_INBOX: usize = 64;
+/// The same, of one host.
+const MAX_INBOX_OF_HOST: usize = 8;
 /// A clock that jumps, or a machine that is due at once again and again, does not spin the driver.
 const LEAST_SLEEP: Duration = Duration::from_millis(10);
 
@@ -194,6 +196,7 @@ impl Driver {
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
         }
+        self.make_room().await?;
         let now = clock::now();
         let bundle = self.context.bundles.get(program).map_err(library::LibraryError::from)?;
         let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
@@ -214,6 +217,27 @@ impl Driver {
             return Err(error);
         }
         Ok(session)
+    }
+
+    /// Room for one more session: of those that are over, the ones that never got anywhere go first, then the
+    /// oldest. So no peer can fill the disk with invitations.
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        let mut over: Vec<_> = self.runs.values().filter(|run| run.record.ended).collect();
+        if over.len() < MAX_ENDED as usize {
+            return Ok(());
+        }
+        let mattered = |run: &Run| match &run.record.role {
+            SessionRole::Host(_) => true,
+            SessionRole::Member(member) => member.slot().is_some(),
+        };
+        over.sort_by_key(|run| (mattered(run), run.record.created_at));
+        let excess = over.len() + 1 - MAX_ENDED as usize;
+        let gone: Vec<_> = over.iter().take(excess).map(|run| run.record.session).collect();
+        for session in gone {
+            self.context.store.remove_session(session).await?;
+            self.runs.remove(&session);
+        }
+        Ok(())
     }
 
     fn adopt(&mut self, session: SessionId, role: SessionRole, created_at: Timestamp) {
@@ -343,7 +367,14 @@ impl Driver {
         if open >= MAX_SESSIONS {
             return SessionResponse::Later;
         }
-        let crowded = self.runs.values().filter(waits).count() >= MAX_INBOX;
+        let of_host = |run: &&Run| matches!(&run.record.role, SessionRole::Member(member)
+            if member.ticket().host == from);
+        let crowded = self.runs.values().filter(waits).count() >= MAX_INBOX
+            || self.runs.values().filter(waits).filter(of_host).count() >= MAX_INBOX_OF_HOST;
+        if let Err(error) = self.make_room().await {
+            tracing::error!(%error, "old sessions cannot be removed");
+            return SessionResponse::Later;
+        }
         let (name, host) = (member.ticket().name.clone(), from);
         let busy = crowded || self.is_busy();
         self.adopt(session, SessionRole::Member(Box::new(member)), clock::now());

@@ -102,6 +102,12 @@ impl Store {
         }
     }
 
+    /// How many tickets `host` got.
+    pub async fn count_issued(&self, host: PeerId) -> Result<u32, StoreError> {
+        let query = sqlx::query_scalar("SELECT count(*) FROM issued WHERE host = ?");
+        Ok(query.bind(host.to_string()).fetch_one(self.pool()).await?)
+    }
+
     /// Notes the answer, before it is given.
     pub async fn put_issued(&self, request: RequestId, ticket: &Verified<Ticket>) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO issued (host, request, ticket) VALUES (?, ?, ?)")

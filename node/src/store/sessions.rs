@@ -67,6 +67,15 @@ impl Store {
         Ok(())
     }
 
+    /// Forgets a session and all updates of it.
+    pub async fn remove_session(&self, session: SessionId) -> Result<(), StoreError> {
+        let mut write = self.write().await?;
+        for query in ["DELETE FROM updates WHERE session = ?", "DELETE FROM sessions WHERE session = ?"] {
+            sqlx::query(query).bind(session.to_string()).execute(&mut *write).await?;
+        }
+        Ok(write.commit().await?)
+    }
+
     /// The newest `most` sessions, and all that are not over, oldest first.
     pub async fn sessions(&self, most: u32) -> Result<Vec<SessionRecord>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(

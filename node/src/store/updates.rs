@@ -97,13 +97,4 @@ impl Store {
         .await?;
         rows.iter().map(|item| from_blob(TABLE, item)).collect()
     }
-
-    /// Forgets all updates of a session.
-    pub async fn remove_updates(&self, session: SessionId) -> Result<(), StoreError> {
-        sqlx::query("DELETE FROM updates WHERE session = ?")
-            .bind(session.to_string())
-            .execute(self.pool())
-            .await?;
-        Ok(())
-    }
 }

@@ -10,7 +10,7 @@ use parlor_proto::{
     identity::PeerId,
     program::{CopiesRefusal, CopiesRule, CopiesRuleError, Role},
     rights::{
-        LeaseTerms, Ledger, MAX_BILLING_PEERS, Receipt, ReceiptKind, Right, RightError, SignError, SignedRight,
+        Ledger, MAX_BILLING_PEERS, Receipt, ReceiptKind, Right, RightError, SignError, SignedRight,
         Terms, Ticket, Verified, sign,
     },
     wire::{CatalogResponse, MAX_OFFERS, Offer, RequestId, SupplyRequest, SupplyResponse},
@@ -25,10 +25,10 @@ use crate::{
     store::{BundleError, LibraryEntry, OfferTerms, Offering, StoreError},
 };
 
+/// Most tickets that one host gets of one origin.
+const MAX_TICKETS: u32 = 1_000;
 /// How long a ticket is good for.
 const TICKET_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-/// Grace that a leased program gets when billing cannot be reached, as a share of the lease's length.
-const LEASE_GRACE_SHARE: u32 = 4;
 
 /// What `publish` asks for, as the user wrote it.
 #[derive(Debug, Clone, Default)]
@@ -57,8 +57,8 @@ pub enum PublishError {
     OwnRule(CopiesRefusal),
     #[error("--price: {0}")]
     Price(#[from] TariffError),
-    #[error("--lease: {0}: use a duration like 1h or 30m")]
-    Lease(#[from] humantime::DurationError),
+    #[error("leases are not supported yet by this version of parlor: leave out --lease")]
+    NoLeases,
     #[error("--billing: {0}")]
     Billing(#[from] ContactError),
     #[error("--billing: at most {MAX_BILLING_PEERS} peers")]
@@ -77,6 +77,8 @@ pub enum SupplyError {
     NoSuchProgram(String),
     #[error(transparent)]
     Copies(#[from] CopiesRefusal),
+    #[error("you have {MAX_TICKETS} tickets of this origin: no more are issued")]
+    ManyTickets,
     #[error(transparent)]
     Right(#[from] RightError),
     #[error("that right is somebody else's")]
@@ -98,8 +100,10 @@ pub enum SupplyError {
 /// Offers a directory or an `.xdc`, in place of what was offered under the same name.
 pub async fn publish(context: &Context, path: &Path, terms: PublishTerms) -> Result<Offering, PublishError> {
     let tariff: Tariff = terms.price.as_deref().unwrap_or_default().parse()?;
-    let lease = terms.lease.as_deref().map(humantime::parse_duration).transpose()?;
-    let lease = lease.map(|length| LeaseTerms { length, grace: length / LEASE_GRACE_SHARE });
+    // A promise that no node of this version could keep is not made.
+    if terms.lease.is_some() {
+        return Err(PublishError::NoLeases);
+    }
     let mut billing = Vec::new();
     for who in &terms.billing {
         let peer = if *who == context.me().to_string() { context.me() } else { context.resolve(who).await? };
@@ -121,7 +125,7 @@ pub async fn publish(context: &Context, path: &Path, terms: PublishTerms) -> Res
     if !known && context.store.offers().await?.len() >= MAX_OFFERS {
         return Err(PublishError::Full);
     }
-    let terms = OfferTerms { copies, tariff, lease, billing };
+    let terms = OfferTerms { copies, tariff, lease: None, billing };
     let offer = Offering { name, program: bundle.program().id(), terms };
     context.store.put_offer(&offer).await?;
     Ok(offer)
@@ -198,6 +202,9 @@ pub async fn issue(
         context.store.offer(name).await?.ok_or_else(|| SupplyError::NoSuchProgram(name.to_owned()))?;
     if context.bundles.get(offer.program)?.and_then(|bundle| bundle.complete()).is_none() {
         return Err(SupplyError::Gone);
+    }
+    if context.store.count_issued(host).await? >= MAX_TICKETS {
+        return Err(SupplyError::ManyTickets);
     }
     let ticket = sign_ticket(context, host, offer, copies)?;
     context.store.put_issued(request, &ticket).await?;

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::Update;
 use crate::identity::PeerId;
 
+/// Most updates of one sender in one session. Beyond, nothing of that sender is taken any more.
+pub const MAX_NUMBER: u64 = 1_000_000;
+
 /// For each sender, the number of its newest update here: all up to it are here too.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -40,6 +43,8 @@ pub enum Verdict {
     Duplicate,
     /// Some before it are missing: ask whoever brought it.
     Gap,
+    /// Its sender has said too much.
+    TooMany,
 }
 
 /// Which updates are here.
@@ -72,6 +77,7 @@ impl Log {
     pub fn judge(&self, update: &Update) -> Verdict {
         let next = self.next(&update.sender);
         match update.number {
+            number if number > MAX_NUMBER => Verdict::TooMany,
             number if number == next => Verdict::Append,
             number if number < next => Verdict::Duplicate,
             _ => Verdict::Gap,

@@ -15,7 +15,7 @@ mod update;
 
 use serde::{Deserialize, Serialize};
 
-pub use log::{Heads, Log, Verdict};
+pub use log::{Heads, Log, MAX_NUMBER, Verdict};
 pub use update::{MAX_PAYLOAD, Update};
 
 use crate::{ids::SessionId, rights::Signed};

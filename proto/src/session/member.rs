@@ -194,6 +194,8 @@ pub enum InvitationError {
     OtherHost,
     #[error("a session begins with an invitation")]
     NotAnInvitation,
+    #[error("the program runs only under leases, which this version of parlor cannot hold")]
+    Lease,
 }
 
 /// Why a user's wish cannot be carried out.
@@ -680,6 +682,9 @@ fn check(
 ) -> Result<(Verified<Ticket>, Invited), InvitationError> {
     let ticket = invitation.ticket.clone().verify()?;
     ticket.check(from, now)?;
+    if ticket.terms.lease.is_some() {
+        return Err(InvitationError::Lease);
+    }
     if invitation.host.peer != from {
         return Err(InvitationError::OtherHost);
     }

@@ -61,6 +61,8 @@ enum TicketRefusal {
     Ticket(#[from] TicketError),
     #[error("the origin signed a ticket for something else than was asked for")]
     NotAsAsked,
+    #[error("the program runs only under leases, which this version of parlor cannot hold")]
+    Lease,
 }
 
 impl Supply {
@@ -157,6 +159,9 @@ impl Supply {
         now: Timestamp,
     ) -> Result<Verified<Ticket>, TicketRefusal> {
         ticket.check(me, now)?;
+        if ticket.terms.lease.is_some() {
+            return Err(TicketRefusal::Lease);
+        }
         let as_asked = ticket.origin == self.origin
             && ticket.name == self.name
             && self.copies.is_none_or(|copies| copies == ticket.copies);

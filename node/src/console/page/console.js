@@ -258,7 +258,9 @@ async function catalog(person) {
 }
 
 function offerRow(person, offer) {
-  const { min = 1, max } = typeof offer.copies === "object" && offer.copies ? offer.copies : {};
+  const { min = 1, max } = Number.isInteger(offer.copies)
+    ? { min: offer.copies, max: offer.copies }
+    : offer.copies ?? {};
   // As `parlor get` chooses: the most (up to 16) of what costs nothing, else the fewest.
   const value = price(offer.price).includes("a copy") ? min : Math.max(min, Math.min(max ?? 16, 16));
   const copies = h("input", { type: "number", min, max, value, title: "Copies", required: true });
