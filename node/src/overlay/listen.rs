@@ -5,10 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use futures::StreamExt as _;
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent};
 use parlor_proto::identity::PeerId;
+use tokio::time::Instant;
 
 use super::{
     address::{Address, Reach, reach},
-    behaviour::Behaviour,
+    behaviour::{Behaviour, BehaviourEvent},
     error::StartError,
 };
 
@@ -23,20 +24,33 @@ const DEFAULT: [&str; 4] = [
 /// Addresses of interfaces come one by one; when none has come for so long, those are all.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Listens on `wanted`, or on all interfaces if that is empty, and waits until the addresses are known.
+/// The longest that this may take: in a lively network it is never quiet.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// What else happened while the listeners came up: others may be found, and may call, from the first moment on.
+pub(crate) type Meanwhile = Vec<SwarmEvent<BehaviourEvent>>;
+
+/// Listens on `wanted`, or on all interfaces if that is empty, and waits until the addresses are known. Returns
+/// what the driver has yet to hear of.
 ///
 /// Each address wanted must work. Of the default ones some may fail: not every machine has IPv6.
-pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> Result<(), StartError> {
+pub(crate) async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    wanted: &[Address],
+) -> Result<Meanwhile, StartError> {
     let mut waiting = if wanted.is_empty() {
         everywhere(swarm)?
     } else {
         exactly(swarm, wanted)?
     };
+    let mut meanwhile = Meanwhile::new();
+    let end = Instant::now() + LONGEST;
     // Interfaces may have more addresses than the first, so this goes on a little after the first of each.
     loop {
-        let Ok(event) = tokio::time::timeout(QUIET, swarm.select_next_some()).await else {
+        let quiet = end.min(Instant::now() + QUIET);
+        let Ok(event) = tokio::time::timeout_at(quiet, swarm.select_next_some()).await else {
             // An interface that is down has no address yet. What is known by now is what there is.
-            return Ok(());
+            return Ok(meanwhile);
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
@@ -44,7 +58,7 @@ pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> 
                     .remove(&listener_id)
                     .is_some_and(|address| !is_wildcard(address.multiaddr()));
                 if waiting.is_empty() && is_single {
-                    return Ok(());
+                    return Ok(meanwhile);
                 }
             }
             SwarmEvent::ListenerClosed {
@@ -59,8 +73,7 @@ pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> 
                     });
                 }
             }
-            // Nobody knows this node's addresses yet, and it has called nobody.
-            _ => {}
+            other => meanwhile.push(other),
         }
     }
 }

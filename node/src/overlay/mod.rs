@@ -159,7 +159,7 @@ impl Overlay {
         let agent = nodes::agent(&config.nickname);
         let mut swarm =
             behaviour::swarm(key, agent, config.mdns, config.memory).map_err(StartError::Setup)?;
-        listen::listen(&mut swarm, &config.listen).await?;
+        let meanwhile = listen::listen(&mut swarm, &config.listen).await?;
 
         let mut streams = swarm.behaviour().streams.new_control();
         let incoming = streams
@@ -169,7 +169,7 @@ impl Overlay {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
         tokio::spawn(stream::accept(incoming, sink));
-        tokio::spawn(Driver::new(peer, swarm, outlet).run(receiver, accepted));
+        tokio::spawn(Driver::new(peer, swarm, outlet).run(meanwhile, receiver, accepted));
         Ok((
             Self {
                 peer,
