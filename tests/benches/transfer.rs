@@ -50,10 +50,9 @@ fn main() -> Result<ExitCode> {
     let shelf = Arc::new(Bundles::open(&dir.path().join("origin"))?);
     let program = make_program(dir.path(), &shelf)?;
     let mut enough = true;
-    for (name, address) in [
-        ("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"),
-        ("TCP + noise + yamux", "/ip4/127.0.0.1/tcp/0"),
-    ] {
+    for (name, address) in
+        [("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"), ("TCP + noise + yamux", "/ip4/127.0.0.1/tcp/0")]
+    {
         let pair = Pair::new(shelf.clone(), address.parse()?)?;
         let (mut bare, mut transfer) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
@@ -83,11 +82,7 @@ fn main() -> Result<ExitCode> {
     if !enough {
         eprintln!("a transfer reaches less than {WANTED} of the bare stream");
     }
-    Ok(if enough {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn median(times: &mut [Duration]) -> Duration {
@@ -135,19 +130,11 @@ impl Pair {
             let mut swarm = swarm()?;
             let control = swarm.behaviour().new_control();
             swarm.dial(address)?;
-            while !matches!(
-                swarm.select_next_some().await,
-                SwarmEvent::ConnectionEstablished { .. }
-            ) {}
+            while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
             tokio::spawn(async move { while swarm.next().await.is_some() {} });
             anyhow::Ok(control)
         })?;
-        Ok(Self {
-            receiver,
-            control,
-            sender_peer,
-            _sender: sender,
-        })
+        Ok(Self { receiver, control, sender_peer, _sender: sender })
     }
 
     /// Time to read all bytes off a stream.
@@ -199,9 +186,7 @@ impl Pair {
 
     fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         // On a worker, as it would be in a node, not on this thread.
-        self.receiver
-            .block_on(self.receiver.spawn(work))
-            .context("the measurement panicked")?
+        self.receiver.block_on(self.receiver.spawn(work)).context("the measurement panicked")?
     }
 }
 
@@ -237,20 +222,13 @@ fn serve(control: &mut stream::Control, shelf: Arc<Bundles>) -> Result<()> {
 }
 
 fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
 fn swarm() -> Result<Swarm<stream::Behaviour>> {
     Ok(SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(
-            tcp::Config::new().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )?
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)?
         .with_quic()
         .with_behaviour(|_| stream::Behaviour::new())?
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
@@ -272,10 +250,6 @@ impl Connector for Streams {
 
     async fn connect(&self, peer: PeerId) -> io::Result<Stream> {
         let peer = libp2p::PeerId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)?;
-        self.0
-            .clone()
-            .open_stream(peer, CONTENT)
-            .await
-            .map_err(io::Error::other)
+        self.0.clone().open_stream(peer, CONTENT).await.map_err(io::Error::other)
     }
 }

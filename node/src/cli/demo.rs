@@ -15,7 +15,8 @@ use super::{DONE, fail};
 use crate::{
     Config, Node, StartError,
     console::{
-        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, OfSession, Open, Publish, Send,
+        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, OfSession, Open, Publish,
+        Send,
     },
     session::SessionError,
 };
@@ -114,18 +115,27 @@ async fn play(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
         fs::write(program.join(name), content)?;
     }
     let cast = enter(stage.path()).await?;
-    teller.step("nodes", json!({"nodes": 5}), "Five nodes are up on this machine: origin, billing, Ann (host), Ben, Cleo.");
+    teller.step(
+        "nodes",
+        json!({"nodes": 5}),
+        "Five nodes are up on this machine: origin, billing, Ann (host), Ben, Cleo.",
+    );
     supply(&cast, &program, teller).await?;
     cast.origin.stop().await;
     teller.step("origin-stopped", json!({}), "The origin is switched off. From here on nobody needs it.");
     let session = gather(&cast, teller).await?;
     talk(&cast, session).await?;
-    teller.step("talked", json!({"session": session}), "Everyone heard everyone: three updates and three realtime messages.");
+    teller.step(
+        "talked",
+        json!({"session": session}),
+        "Everyone heard everyone: three updates and three realtime messages.",
+    );
     if !options.headless {
         show(&cast, session).await?;
     }
     let outcome = settle(&cast, session, options.headless).await?;
-    teller.step("demo", outcome.clone(), &format!("The bill: {}", outcome["statement"]));
+    let bill = bill_for_people(&cast, &outcome["statement"]);
+    teller.step("demo", outcome, &bill);
     for node in [&cast.host, &cast.members[0], &cast.members[1], &cast.billing] {
         node.stop().await;
     }
@@ -144,12 +154,12 @@ async fn enter(stage: &Path) -> Result<Cast, DemoError> {
         members: [start("Ben").await?, start("Cleo").await?],
     };
     let [ben, cleo] = &cast.members;
-    introduce(&cast.host, "origin", &cast.origin).await?;
-    for (name, member) in [("ben", ben), ("cleo", cleo)] {
+    introduce(&cast.host, "Origin", &cast.origin).await?;
+    for (name, member) in [("Ben", ben), ("Cleo", cleo)] {
         introduce(&cast.host, name, member).await?;
-        introduce(member, "billing", &cast.billing).await?;
+        introduce(member, "Billing", &cast.billing).await?;
     }
-    introduce(&cast.host, "billing", &cast.billing).await?;
+    introduce(&cast.host, "Billing", &cast.billing).await?;
     Ok(cast)
 }
 
@@ -173,8 +183,12 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
         lease: None,
     };
     let offer = cast.origin.execute(Command::Publish(publish)).await?;
-    teller.step("published", offer, "The origin publishes chat: 2 copies, 1.00 EUR each, and 0.05 EUR a reception.");
-    let get = Get { who: "origin".into(), name: "chat".into(), copies: None };
+    teller.step(
+        "published",
+        offer,
+        "The origin publishes chat: 2 copies, 1.00 EUR each, and 0.05 EUR a reception.",
+    );
+    let get = Get { who: "Origin".into(), name: "chat".into(), copies: None };
     let ticket = cast.host.execute(Command::Get(get)).await?;
     teller.step("got", ticket, "Ann has the program, and a signed ticket for 2 copies.");
     Ok(())
@@ -182,7 +196,7 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
 
 /// ST14-19, 20-26.
 async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
-    let invite = vec!["ben".to_owned(), "cleo".to_owned()];
+    let invite = vec!["Ben".to_owned(), "Cleo".to_owned()];
     let host = HostCommand { name: "chat".into(), invite, pack: None };
     let opened = cast.host.execute(Command::Host(host)).await?;
     let session = opened["session"].as_str().and_then(|text| text.parse().ok());
@@ -200,9 +214,15 @@ async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
     for node in everyone(cast) {
         until("the start", async || Ok(view(node, session).await?["state"] == "running")).await?;
     }
-    let all = |view: &Value| view["members"].as_array().is_some_and(|all| all.iter().all(|m| m["state"] == "joined"));
+    let all = |view: &Value| {
+        view["members"].as_array().is_some_and(|all| all.iter().all(|m| m["state"] == "joined"))
+    };
     until("everyone's joining", async || Ok(all(&view(&cast.host, session).await?))).await?;
-    teller.step("running", json!({"session": session}), "Ben and Cleo have their copies, every byte verified; chat runs.");
+    teller.step(
+        "running",
+        json!({"session": session}),
+        "Ben and Cleo have their copies, every byte verified; chat runs.",
+    );
     Ok(session)
 }
 
@@ -292,8 +312,32 @@ async fn settle(cast: &Cast, session: SessionId, headless: bool) -> Result<Value
     }))
 }
 
+/// The statement as a person reads it.
+fn bill_for_people(cast: &Cast, statement: &Value) -> String {
+    let mut text = "The bill, as the billing peer has it from everyone's signed receipts:".to_owned();
+    for line in statement["payers"].as_array().into_iter().flatten() {
+        let payer = everyone(cast).into_iter().find(|node| line["payer"] == node.peer().to_string());
+        let name = payer.map_or("?", |node| &node.context().nickname);
+        let amount = line["total"]["amount"].as_u64().unwrap_or(0);
+        let (units, cents) = (amount / 100, amount % 100);
+        let copies = match line["copies"].as_u64() {
+            Some(copies @ 1..) => format!("{copies} copies approved, "),
+            _ => String::new(),
+        };
+        text += &format!("\n  {name:5} {copies}{} received: {units}.{cents:02} EUR", line["receptions"]);
+    }
+    text + &format!(
+        "\n  {} copies in all, for a ticket of {COPIES} and the host's own.",
+        statement["receptions"]
+    )
+}
+
 fn check(what: &'static str, found: &Value, wanted: Value) -> Result<(), DemoError> {
-    if *found == wanted { Ok(()) } else { Err(DemoError::Wrong { what, found: Box::new(found.clone()), wanted: Box::new(wanted) }) }
+    if *found == wanted {
+        Ok(())
+    } else {
+        Err(DemoError::Wrong { what, found: Box::new(found.clone()), wanted: Box::new(wanted) })
+    }
 }
 
 fn everyone(cast: &Cast) -> [&Arc<Node>; 3] {

@@ -13,12 +13,8 @@ use super::{
 };
 
 /// Where a node listens unless told otherwise: everywhere, at ports that the system chooses.
-const DEFAULT: [&str; 4] = [
-    "/ip4/0.0.0.0/udp/0/quic-v1",
-    "/ip4/0.0.0.0/tcp/0",
-    "/ip6/::/udp/0/quic-v1",
-    "/ip6/::/tcp/0",
-];
+const DEFAULT: [&str; 4] =
+    ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip6/::/tcp/0"];
 
 /// Addresses of interfaces come one by one; when none has come for so long, those are all.
 const QUIET: Duration = Duration::from_millis(150);
@@ -27,11 +23,7 @@ const QUIET: Duration = Duration::from_millis(150);
 ///
 /// Each address wanted must work. Of the default ones some may fail: not every machine has IPv6.
 pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> Result<(), StartError> {
-    let mut waiting = if wanted.is_empty() {
-        everywhere(swarm)?
-    } else {
-        exactly(swarm, wanted)?
-    };
+    let mut waiting = if wanted.is_empty() { everywhere(swarm)? } else { exactly(swarm, wanted)? };
     // Interfaces may have more addresses than the first, so this goes on a little after the first of each.
     loop {
         let Ok(event) = tokio::time::timeout(QUIET, swarm.select_next_some()).await else {
@@ -40,23 +32,15 @@ pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> 
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
-                let is_single = waiting
-                    .remove(&listener_id)
-                    .is_some_and(|address| !is_wildcard(address.multiaddr()));
+                let is_single =
+                    waiting.remove(&listener_id).is_some_and(|address| !is_wildcard(address.multiaddr()));
                 if waiting.is_empty() && is_single {
                     return Ok(());
                 }
             }
-            SwarmEvent::ListenerClosed {
-                listener_id,
-                reason: Err(error),
-                ..
-            } => {
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
                 if let Some(address) = waiting.remove(&listener_id) {
-                    return Err(StartError::Listen {
-                        address,
-                        reason: error.to_string(),
-                    });
+                    return Err(StartError::Listen { address, reason: error.to_string() });
                 }
             }
             // Nobody knows this node's addresses yet, and it has called nobody.
@@ -71,9 +55,7 @@ fn exactly(
 ) -> Result<HashMap<ListenerId, Address>, StartError> {
     let mut listeners = HashMap::new();
     for address in wanted {
-        let listener = swarm
-            .listen_on(address.place())
-            .map_err(|error| refusal(address.clone(), &error))?;
+        let listener = swarm.listen_on(address.place()).map_err(|error| refusal(address.clone(), &error))?;
         listeners.insert(listener, address.clone());
     }
     Ok(listeners)
@@ -92,9 +74,7 @@ fn everywhere(swarm: &mut Swarm<Behaviour>) -> Result<HashMap<ListenerId, Addres
             }
         }
     }
-    refused
-        .filter(|_| listeners.is_empty())
-        .map_or(Ok(listeners), Err)
+    refused.filter(|_| listeners.is_empty()).map_or(Ok(listeners), Err)
 }
 
 fn refusal(address: Address, error: &libp2p::TransportError<std::io::Error>) -> StartError {
@@ -122,14 +102,8 @@ fn is_wildcard(address: &Multiaddr) -> bool {
 /// The node's own addresses, ending in `/p2p/<peer>`: those that others can use first, loopback last.
 pub(crate) fn own_addresses(swarm: &Swarm<Behaviour>, peer: PeerId) -> Vec<Address> {
     let all = swarm.external_addresses().chain(swarm.listeners());
-    let mut useful: Vec<_> = all
-        .filter(|place| reach(place) != Reach::Nowhere)
-        .cloned()
-        .collect();
-    useful.sort_by_key(reach);
+    let mut useful: Vec<_> = all.filter(|place| reach(place) != Reach::Nowhere).cloned().collect();
+    useful.sort_by_key(|place| (reach(place), place.to_string()));
     useful.dedup();
-    useful
-        .into_iter()
-        .map(|place| Address::from(place).with_peer(peer))
-        .collect()
+    useful.into_iter().map(|place| Address::from(place).with_peer(peer)).collect()
 }

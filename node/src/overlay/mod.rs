@@ -5,11 +5,11 @@
 //!
 //! The idea: a handle that can be cloned, and a task that owns the swarm. Commands go in and are answered;
 //! events come out of one bounded channel. A consumer that is too slow never stalls the network: what happens
-//! then is written in [`outlet`].
+//! then is written in `outlet`.
 //!
-//! - [`gate`]: groups shown to their members only.
-//! - [`driver`]: the event loop; [`dial`], [`nodes`], [`partners`], [`book`]: its state.
-//! - [`request`], [`stream`]: the protocols; [`behaviour`]: how it is all put together, with the limits.
+//! - `gate`: groups shown to their members only.
+//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `book`, `outlet`: its state.
+//! - `request`, `stream`: the protocols; `behaviour`: how it is all put together, with the limits.
 
 mod address;
 mod behaviour;
@@ -162,22 +162,13 @@ impl Overlay {
         listen::listen(&mut swarm, &config.listen).await?;
 
         let mut streams = swarm.behaviour().streams.new_control();
-        let incoming = streams
-            .accept(stream::CONTENT)
-            .expect("it is accepted once, here");
+        let incoming = streams.accept(stream::CONTENT).expect("it is accepted once, here");
         let (sink, accepted) = stream::accepted();
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
         tokio::spawn(stream::accept(incoming, sink));
         tokio::spawn(Driver::new(peer, swarm, outlet).run(receiver, accepted));
-        Ok((
-            Self {
-                peer,
-                commands,
-                streams,
-            },
-            events,
-        ))
+        Ok((Self { peer, commands, streams }, events))
     }
 
     /// This node.
@@ -204,9 +195,7 @@ impl Overlay {
 
     /// The addresses at which this node would call the peer, ending in `/p2p/<peer>`.
     pub async fn addresses_of(&self, peer: PeerId) -> Vec<Address> {
-        self.ask(|answer| Command::AddressesOf(peer, answer))
-            .await
-            .unwrap_or_default()
+        self.ask(|answer| Command::AddressesOf(peer, answer)).await.unwrap_or_default()
     }
 
     /// Connects to a peer, if it is not connected, and makes sure that it is a Parlor node. Takes at most
@@ -224,9 +213,7 @@ impl Overlay {
     /// See [`RequestError`]. After some of them the peer may have acted on the request.
     pub async fn request(&self, peer: PeerId, request: Request) -> Result<Response, RequestError> {
         let waiter = |answer| Command::Reach(peer, Waiter::Request(request, answer));
-        self.ask(waiter)
-            .await
-            .unwrap_or(Err(RequestError::Connect(ConnectError::Closed)))
+        self.ask(waiter).await.unwrap_or(Err(RequestError::Connect(ConnectError::Closed)))
     }
 
     /// Opens a stream for a program's bytes, connecting if need be.
@@ -243,10 +230,7 @@ impl Overlay {
                 Err(StreamError::Unsupported(peer))
             }
             Ok(Err(libp2p_stream::OpenStreamError::Io(source))) => Err(StreamError::Io { peer, source }),
-            Ok(Err(other)) => Err(StreamError::Io {
-                peer,
-                source: std::io::Error::other(other),
-            }),
+            Ok(Err(other)) => Err(StreamError::Io { peer, source: std::io::Error::other(other) }),
             Err(_) => Err(StreamError::TimedOut(peer)),
         }
     }
@@ -284,12 +268,12 @@ impl Overlay {
     }
 
     /// Keeps a connection to this peer: called now and whenever it is lost, and exempt from the limits on
-    /// connections. For those in a session with this node.
+    /// connections. For those in a session with this node: each call is undone by one [`Self::unkeep`].
     pub async fn keep(&self, peer: PeerId) {
         self.tell(Command::Keep(peer)).await;
     }
 
-    /// Ends [`Self::keep`]. The connection stays as long as it is used.
+    /// Undoes one [`Self::keep`]. The connection stays as long as it is used.
     pub async fn unkeep(&self, peer: PeerId) {
         self.tell(Command::Unkeep(peer)).await;
     }

@@ -31,6 +31,8 @@ pub(crate) struct Node {
     pub(crate) near: bool,
     /// Set once it has identified itself as a Parlor node.
     pub(crate) nickname: Option<String>,
+    /// It has identified itself as something else, or not at all.
+    pub(crate) is_stranger: bool,
     /// A connection with it is within this machine.
     pub(crate) is_local: bool,
     /// Whether the rest of the node has been told that it is connected.
@@ -55,6 +57,7 @@ impl Nodes {
             return false;
         };
         node.links = remaining;
+        node.is_stranger &= remaining > 0;
         if remaining > 0 {
             return false;
         }
@@ -90,7 +93,15 @@ impl Nodes {
             return false;
         };
         node.nickname = Some(nickname);
+        node.is_stranger = false;
         !std::mem::replace(&mut node.is_told, true)
+    }
+
+    /// It is no Parlor node, unless another connection shows that it is.
+    pub(crate) fn stranger(&mut self, peer: PeerId) {
+        if let Some(node) = self.0.get_mut(&peer) {
+            node.is_stranger = node.nickname.is_none();
+        }
     }
 
     pub(crate) fn get(&self, peer: &PeerId) -> Option<&Node> {
@@ -99,10 +110,7 @@ impl Nodes {
 
     /// Those that are Parlor nodes as far as is known.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Node)> {
-        self.0
-            .iter()
-            .map(|(peer, node)| (*peer, node))
-            .filter(|(_, node)| node.nickname.is_some())
+        self.0.iter().map(|(peer, node)| (*peer, node)).filter(|(_, node)| node.nickname.is_some())
     }
 
     fn entry(&mut self, peer: PeerId, found: Found) -> &mut Node {
@@ -111,6 +119,7 @@ impl Nodes {
             links: 0,
             near: false,
             nickname: None,
+            is_stranger: false,
             is_local: false,
             is_told: false,
         };
@@ -120,9 +129,7 @@ impl Nodes {
 
 /// What a node calls its program and itself in identify.
 pub(crate) fn agent(nickname: &str) -> String {
-    format!("parlor/{} {}", env!("CARGO_PKG_VERSION"), sanitised(nickname))
-        .trim_end()
-        .to_owned()
+    format!("parlor/{} {}", env!("CARGO_PKG_VERSION"), sanitised(nickname)).trim_end().to_owned()
 }
 
 /// The name in a peer's agent string; empty if it has none.
@@ -140,10 +147,8 @@ fn sanitised(name: &str) -> String {
     let is_invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     // Every kept character has at least one byte, so this looks at no more than it may keep, four times over.
     let looked_at = name.chars().take(4 * wire::MAX_NAME);
-    let visible: String = looked_at
-        .filter(|c| !is_invisible(*c))
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let visible: String =
+        looked_at.filter(|c| !is_invisible(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut name = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     while name.len() > wire::MAX_NAME {
         name.pop();
@@ -163,10 +168,7 @@ mod tests {
         assert_eq!(nickname(&agent("Ada Lovelace")), "Ada Lovelace");
         assert_eq!(nickname(&agent("")), "");
         assert_eq!(nickname("rust-libp2p/0.57"), "");
-        assert_eq!(
-            nickname("parlor/9 \u{1b}[31mred\n\n\u{202e}dlrow  "),
-            "[31mred dlrow"
-        );
+        assert_eq!(nickname("parlor/9 \u{1b}[31mred\n\n\u{202e}dlrow  "), "[31mred dlrow");
         let long = nickname(&format!("parlor/1 {}", "ä".repeat(100_000)));
         assert_eq!(long.len(), wire::MAX_NAME);
     }
@@ -183,13 +185,7 @@ mod tests {
         assert!(nodes.disconnected(near, 0));
         assert!(!nodes.disconnected(far, 0), "nobody was told of it");
         assert!(nodes.get(&far).is_none());
-        assert_eq!(
-            nodes
-                .iter()
-                .map(|(peer, node)| (peer, node.links))
-                .collect::<Vec<_>>(),
-            [(near, 0)]
-        );
+        assert_eq!(nodes.iter().map(|(peer, node)| (peer, node.links)).collect::<Vec<_>>(), [(near, 0)]);
         nodes.gone(near);
         assert!(nodes.get(&near).is_none());
     }

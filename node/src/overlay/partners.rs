@@ -20,8 +20,10 @@ pub(crate) struct Partners {
     rosters: HashMap<SessionId, HashSet<PeerId>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Kept {
+    /// How often it was asked for: by how many sessions, say.
+    times: usize,
     failures: u32,
     /// When to call it; none while it is connected or being called.
     next: Option<Instant>,
@@ -31,18 +33,23 @@ impl Partners {
     /// Keeps a connection to this peer from now on; it is called at `now` if it is not connected.
     pub(crate) fn keep(&mut self, peer: PeerId, is_connected: bool, now: Instant) {
         let next = (!is_connected).then_some(now);
-        self.kept.entry(peer).or_insert(Kept { failures: 0, next });
+        self.kept.entry(peer).or_insert(Kept { times: 0, failures: 0, next }).times += 1;
     }
 
+    /// Undoes one [`Self::keep`].
     pub(crate) fn unkeep(&mut self, peer: &PeerId) {
-        self.kept.remove(peer);
+        let Some(kept) = self.kept.get_mut(peer) else {
+            return;
+        };
+        kept.times -= 1;
+        if kept.times == 0 {
+            self.kept.remove(peer);
+        }
     }
 
     /// A group has these members. Those that it had.
     pub(crate) fn open(&mut self, session: SessionId, members: &[PeerId]) -> HashSet<PeerId> {
-        self.rosters
-            .insert(session, members.iter().copied().collect())
-            .unwrap_or_default()
+        self.rosters.insert(session, members.iter().copied().collect()).unwrap_or_default()
     }
 
     /// The members of an open group.
@@ -62,7 +69,8 @@ impl Partners {
 
     pub(crate) fn connected(&mut self, peer: &PeerId) {
         if let Some(kept) = self.kept.get_mut(peer) {
-            *kept = Kept::default();
+            kept.failures = 0;
+            kept.next = None;
         }
     }
 
@@ -82,10 +90,7 @@ impl Partners {
 
     /// Those to be called now. Each then waits for [`Self::connected`] or [`Self::lost`].
     pub(crate) fn due(&mut self, now: Instant) -> Vec<PeerId> {
-        let due = self
-            .kept
-            .iter_mut()
-            .filter(|(_, kept)| kept.next.is_some_and(|next| next <= now));
+        let due = self.kept.iter_mut().filter(|(_, kept)| kept.next.is_some_and(|next| next <= now));
         due.map(|(peer, kept)| {
             kept.next = None;
             *peer
@@ -122,8 +127,12 @@ mod tests {
         partners.connected(&peer);
         partners.lost(&peer, now);
         assert_eq!(partners.next(), Some(now + FIRST), "once back, it starts over");
+        partners.keep(peer, false, now);
+        partners.unkeep(&peer);
+        assert!(partners.next().is_some(), "another session still wants it");
         partners.unkeep(&peer);
         assert_eq!(partners.next(), None);
+        partners.unkeep(&peer);
     }
 
     #[test]

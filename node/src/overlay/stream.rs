@@ -42,10 +42,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn outbound(stream: libp2p::Stream) -> Self {
-        Self {
-            inner: stream.compat(),
-            _slot: None,
-        }
+        Self { inner: stream.compat(), _slot: None }
     }
 }
 
@@ -75,10 +72,7 @@ impl AsyncWrite for Stream {
 
 /// Takes inbound streams as they come: libp2p drops those that nobody waits for at that very moment, so this
 /// runs in a task of its own. Ends with the swarm.
-pub(crate) async fn accept(
-    mut incoming: libp2p_stream::IncomingStreams,
-    sink: mpsc::Sender<(PeerId, Stream)>,
-) {
+pub(crate) async fn accept(mut incoming: libp2p_stream::IncomingStreams, sink: mpsc::Sender<Accepted>) {
     let slots = Slots::default();
     while let Some((peer, stream)) = incoming.next().await {
         let Some(peer) = ours(&peer) else { continue };
@@ -86,17 +80,17 @@ pub(crate) async fn accept(
             tracing::debug!(%peer, "too many streams: one was closed");
             continue;
         };
-        let stream = Stream {
-            inner: stream.compat(),
-            _slot: Some(slot),
-        };
+        let stream = Stream { inner: stream.compat(), _slot: Some(slot) };
         // Full only if the event loop is stuck; then the stream is closed.
         let _ = sink.try_send((peer, stream));
     }
 }
 
+/// A stream that a peer opened.
+pub(crate) type Accepted = (PeerId, Stream);
+
 /// The channel from [`accept`] to the event loop.
-pub(crate) fn accepted() -> (mpsc::Sender<(PeerId, Stream)>, mpsc::Receiver<(PeerId, Stream)>) {
+pub(crate) fn accepted() -> (mpsc::Sender<Accepted>, mpsc::Receiver<Accepted>) {
     mpsc::channel(MAX_ACCEPTED)
 }
 
@@ -121,10 +115,7 @@ impl Slots {
         }
         taken.insert(peer, of_peer + 1);
         drop(taken);
-        Some(Slot {
-            peer,
-            slots: self.clone(),
-        })
+        Some(Slot { peer, slots: self.clone() })
     }
 }
 

@@ -7,9 +7,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use libp2p::swarm::{
@@ -17,15 +15,11 @@ use libp2p::swarm::{
     handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
 };
 use parlor_proto::ids::SessionId;
-use tokio::time::Sleep;
 
-use super::upgrade::{Arrival, Channel, GossipHandler, Inbound, Offer, Outbound, Purpose, Wire};
-
-/// Wait before a refused stream is tried again; doubled each time up to [`RETRY_MAX`]. It is the fallback:
-/// normally the other side's *ready* comes first.
-const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// The longest wait between two tries.
-const RETRY_MAX: Duration = Duration::from_secs(5);
+use super::{
+    lane::{HandlerEvent, Place, StreamFor},
+    upgrade::{GossipHandler, Inbound, Offer, Outbound, Wire},
+};
 
 /// From the behaviour to the handler of one connection.
 pub(crate) enum Command {
@@ -38,33 +32,37 @@ pub(crate) enum Command {
         announce: bool,
     },
     /// The group runs over this connection from now on, with a fresh start.
-    Attach {
-        session: SessionId,
-        generation: u64,
-        inner: Box<GossipHandler>,
-    },
+    Attach { session: SessionId, generation: u64, inner: Box<GossipHandler> },
     /// The group runs over another connection, or none.
     Detach { session: SessionId },
     /// The peer is no member (any more): its streams are cut off.
     Dismiss { session: SessionId },
     /// For gossipsub's handler.
-    Inner {
-        session: SessionId,
-        generation: u64,
-        event: <GossipHandler as ConnectionHandler>::FromBehaviour,
-    },
+    Inner { session: SessionId, generation: u64, event: <GossipHandler as ConnectionHandler>::FromBehaviour },
+}
+
+impl Command {
+    fn session(&self) -> SessionId {
+        match self {
+            Self::Admit { session, .. }
+            | Self::Attach { session, .. }
+            | Self::Detach { session }
+            | Self::Dismiss { session }
+            | Self::Inner { session, .. } => *session,
+        }
+    }
 }
 
 impl fmt::Debug for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, session) = match self {
-            Self::Admit { session, .. } => ("Admit", session),
-            Self::Attach { session, .. } => ("Attach", session),
-            Self::Detach { session } => ("Detach", session),
-            Self::Dismiss { session } => ("Dismiss", session),
-            Self::Inner { session, .. } => ("Inner", session),
+        let name = match self {
+            Self::Admit { .. } => "Admit",
+            Self::Attach { .. } => "Attach",
+            Self::Detach { .. } => "Detach",
+            Self::Dismiss { .. } => "Dismiss",
+            Self::Inner { .. } => "Inner",
         };
-        f.debug_tuple(name).field(session).finish()
+        f.debug_tuple(name).field(&self.session()).finish()
     }
 }
 
@@ -83,24 +81,14 @@ pub(crate) enum Report {
     Inner {
         session: SessionId,
         generation: u64,
-        event: <GossipHandler as ConnectionHandler>::ToBehaviour,
+        event: Box<<GossipHandler as ConnectionHandler>::ToBehaviour>,
     },
 }
-
-/// Which stream an outcome belongs to.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ticket {
-    session: SessionId,
-    purpose: Purpose,
-    /// Of the lane; 0 for [`Purpose::Ready`].
-    generation: u64,
-}
-
-type Event = ConnectionHandlerEvent<Outbound, Ticket, Report>;
 
 /// The gate on one connection.
 pub(crate) struct Handler {
     wire: Wire,
+    /// The groups that the peer is a member of.
     places: HashMap<SessionId, Place>,
     /// At most one for each event that led to it: the swarm takes them before it gives the next event.
     reports: VecDeque<Report>,
@@ -108,247 +96,11 @@ pub(crate) struct Handler {
     turn: usize,
 }
 
-/// One group on this connection, whose peer is a member.
-struct Place {
-    we_lead: bool,
-    lane: Option<Lane>,
-    /// The leader's newest stream, until the behaviour attaches us.
-    held: Option<Channel>,
-    /// The announcement to the leader.
-    announce: Attempt,
-}
-
-/// A gossipsub handler and the stream it sends on.
-struct Lane {
-    generation: u64,
-    inner: Box<GossipHandler>,
-    outbound: Attempt,
-    refusals: u32,
-    /// The other side became ready while our stream was under way: if that was refused, try again at once.
-    nudged: bool,
-}
-
-/// Where the opening of a stream stands.
-enum Attempt {
-    /// Not wanted.
-    Idle,
-    /// Wanted as soon as possible.
-    Due,
-    /// Under way.
-    Asked,
-    /// Refused or failed; wanted later.
-    Waiting(Pin<Box<Sleep>>),
-    /// Negotiated.
-    Open,
-}
-
-impl Attempt {
-    fn later(after: Duration) -> Self {
-        Self::Waiting(Box::pin(tokio::time::sleep(after)))
-    }
-
-    /// Whether the stream is to be asked for now; then it counts as asked for.
-    fn is_due(&mut self, cx: &mut Context<'_>) -> bool {
-        let due = match self {
-            Self::Due => true,
-            Self::Waiting(timer) => timer.as_mut().poll(cx).is_ready(),
-            Self::Idle | Self::Asked | Self::Open => false,
-        };
-        if due {
-            *self = Self::Asked;
-        }
-        due
-    }
-}
-
 impl Handler {
     pub(super) fn new(wire: Wire, admitted: impl Iterator<Item = SessionId>, we_lead: bool) -> Self {
         let places = admitted.map(|session| (session, Place::new(we_lead))).collect();
-        Self {
-            wire,
-            places,
-            reports: VecDeque::new(),
-            turn: 0,
-        }
+        Self { wire, places, reports: VecDeque::new(), turn: 0 }
     }
-
-    fn on_inbound(&mut self, Arrival { session, channel }: Arrival) {
-        let Some(place) = self.places.get_mut(&session) else {
-            return;
-        };
-        match channel {
-            Some(channel) if place.we_lead => {
-                if let Some(lane) = &mut place.lane {
-                    lane.take_inbound(channel);
-                    self.reports.extend(lane.spent(session));
-                }
-            }
-            Some(channel) => {
-                place.held = Some(channel);
-                self.reports.push_back(Report::Opened { session });
-            }
-            None => match &mut place.lane {
-                Some(lane) if matches!(lane.outbound, Attempt::Waiting(_)) => lane.outbound = Attempt::Due,
-                Some(lane) if matches!(lane.outbound, Attempt::Asked | Attempt::Due) => lane.nudged = true,
-                _ => self.reports.push_back(Report::Ready { session }),
-            },
-        }
-    }
-
-    fn on_outbound(&mut self, ticket: Ticket, channel: Option<Channel>) {
-        let Some(place) = self.places.get_mut(&ticket.session) else {
-            return;
-        };
-        match (channel, &mut place.lane) {
-            (None, _) => place.announce = Attempt::Idle,
-            (Some(channel), Some(lane)) if lane.generation == ticket.generation => {
-                lane.take_outbound(channel);
-                self.reports.extend(lane.spent(ticket.session));
-            }
-            // Of a lane that has been replaced meanwhile.
-            (Some(_), _) => {}
-        }
-    }
-
-    fn on_outbound_failed(&mut self, ticket: Ticket, refused: bool) {
-        let Ticket {
-            session,
-            purpose,
-            generation,
-        } = ticket;
-        let Some(place) = self.places.get_mut(&session) else {
-            return;
-        };
-        match (purpose, &mut place.lane) {
-            // The leader does not admit us yet; once it does, it opens by itself.
-            (Purpose::Ready, _) if refused => place.announce = Attempt::Idle,
-            (Purpose::Ready, _) => place.announce = Attempt::later(RETRY_FIRST),
-            (Purpose::Lane, Some(lane)) if lane.generation == generation => {
-                if refused && lane.refusals == 0 {
-                    self.reports.push_back(Report::Refused { session, generation });
-                }
-                lane.retry();
-            }
-            (Purpose::Lane, _) => {}
-        }
-    }
-}
-
-impl Place {
-    fn new(we_lead: bool) -> Self {
-        Self {
-            we_lead,
-            lane: None,
-            held: None,
-            announce: Attempt::Idle,
-        }
-    }
-
-    fn attach(&mut self, generation: u64, inner: Box<GossipHandler>) {
-        let mut lane = Lane {
-            generation,
-            inner,
-            outbound: Attempt::Idle,
-            refusals: 0,
-            nudged: false,
-        };
-        if let Some(channel) = self.held.take() {
-            lane.take_inbound(channel);
-        }
-        // The leader is here already: nothing to announce.
-        self.announce = Attempt::Idle;
-        self.lane = Some(lane);
-    }
-
-    fn poll(&mut self, session: SessionId, wire: &Wire, cx: &mut Context<'_>) -> Poll<Event> {
-        if self.announce.is_due(cx) {
-            return Poll::Ready(request(session, Purpose::Ready, 0, wire));
-        }
-        let Some(lane) = &mut self.lane else {
-            return Poll::Pending;
-        };
-        if lane.outbound.is_due(cx) {
-            return Poll::Ready(request(session, Purpose::Lane, lane.generation, wire));
-        }
-        loop {
-            return match lane.inner.poll(cx) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { .. }) => {
-                    lane.outbound = Attempt::Asked;
-                    Poll::Ready(request(session, Purpose::Lane, lane.generation, wire))
-                }
-                Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)) => {
-                    let report = Report::Inner {
-                        session,
-                        generation: lane.generation,
-                        event,
-                    };
-                    Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report))
-                }
-                // Gossipsub does nothing else.
-                Poll::Ready(_) => continue,
-            };
-        }
-    }
-}
-
-impl Lane {
-    fn take_inbound(&mut self, channel: Channel) {
-        self.inner
-            .on_connection_event(ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound {
-                protocol: futures::future::Either::Left(channel),
-                info: (),
-            }));
-    }
-
-    fn take_outbound(&mut self, channel: Channel) {
-        self.outbound = Attempt::Open;
-        self.refusals = 0;
-        self.nudged = false;
-        self.inner
-            .on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(
-                FullyNegotiatedOutbound {
-                    protocol: channel,
-                    info: (),
-                },
-            ));
-    }
-
-    /// The stream is tried again, and gossipsub's handler hears nothing of it.
-    fn retry(&mut self) {
-        self.outbound = if std::mem::take(&mut self.nudged) {
-            Attempt::Due
-        } else {
-            let wait = RETRY_FIRST.saturating_mul(1 << self.refusals.min(16));
-            Attempt::later(wait.min(RETRY_MAX))
-        };
-        self.refusals = self.refusals.saturating_add(1);
-    }
-
-    /// Gossipsub's handler shuts itself after a handful of streams; what it then accepts is: nothing.
-    fn spent(&self, session: SessionId) -> Option<Report> {
-        let shut = self.inner.listen_protocol().into_upgrade().0.is_right();
-        shut.then_some(Report::Spent {
-            session,
-            generation: self.generation,
-        })
-    }
-}
-
-fn request(session: SessionId, purpose: Purpose, generation: u64, wire: &Wire) -> Event {
-    let upgrade = Outbound {
-        offer: Offer::new(session, purpose),
-        wire: wire.clone(),
-    };
-    let protocol = SubstreamProtocol::new(
-        upgrade,
-        Ticket {
-            session,
-            purpose,
-            generation,
-        },
-    );
-    ConnectionHandlerEvent::OutboundSubstreamRequest { protocol }
 }
 
 impl ConnectionHandler for Handler {
@@ -357,82 +109,48 @@ impl ConnectionHandler for Handler {
     type InboundProtocol = Inbound;
     type OutboundProtocol = Outbound;
     type InboundOpenInfo = ();
-    type OutboundOpenInfo = Ticket;
+    type OutboundOpenInfo = StreamFor;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Inbound, ()> {
-        let offers = self
-            .places
-            .iter()
-            .filter_map(|(session, place)| match (place.we_lead, &place.lane) {
-                (false, _) => Some(vec![Offer::new(*session, Purpose::Lane)]),
-                // The follower answers only where we opened; it may announce itself anywhere.
-                (true, None) => Some(vec![Offer::new(*session, Purpose::Ready)]),
-                (true, Some(_)) => Some(vec![
-                    Offer::new(*session, Purpose::Lane),
-                    Offer::new(*session, Purpose::Ready),
-                ]),
-            });
-        SubstreamProtocol::new(
-            Inbound {
-                offers: offers.flatten().collect(),
-                wire: self.wire.clone(),
-            },
-            (),
-        )
+        let offers = self.places.iter().flat_map(|(session, place)| {
+            place.accepted().iter().map(|purpose| Offer::new(*session, *purpose))
+        });
+        SubstreamProtocol::new(Inbound { offers: offers.collect(), wire: self.wire.clone() }, ())
     }
 
     fn connection_keep_alive(&self) -> bool {
-        self.places.values().any(|place| place.lane.is_some())
+        self.places.values().any(Place::is_attached)
     }
 
     fn on_behaviour_event(&mut self, command: Command) {
+        let place = self.places.get_mut(&command.session());
         match command {
-            Command::Admit {
-                session,
-                we_lead,
-                announce,
-            } => {
+            Command::Admit { session, we_lead, announce } => {
                 let place = self.places.entry(session).or_insert_with(|| Place::new(we_lead));
-                if announce && place.lane.is_none() && place.held.is_none() {
-                    place.announce = Attempt::Due;
+                if announce {
+                    place.announce();
                 }
             }
-            Command::Attach {
-                session,
-                generation,
-                inner,
-            } => {
-                if let Some(place) = self.places.get_mut(&session) {
+            Command::Attach { generation, inner, .. } => {
+                if let Some(place) = place {
                     place.attach(generation, inner);
                 }
             }
-            Command::Detach { session } => {
-                if let Some(place) = self.places.get_mut(&session) {
-                    place.lane = None;
-                }
-            }
+            Command::Detach { .. } => place.into_iter().for_each(Place::detach),
             Command::Dismiss { session } => {
                 self.places.remove(&session);
                 // Nothing that it reported before may have an effect after.
                 self.reports.retain(|report| report.session() != session);
             }
-            Command::Inner {
-                session,
-                generation,
-                event,
-            } => {
-                let lane = self
-                    .places
-                    .get_mut(&session)
-                    .and_then(|place| place.lane.as_mut());
-                if let Some(lane) = lane.filter(|lane| lane.generation == generation) {
-                    lane.inner.on_behaviour_event(event);
+            Command::Inner { generation, event, .. } => {
+                if let Some(lane) = place.and_then(|place| place.lane(generation)) {
+                    lane.on_behaviour_event(event);
                 }
             }
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<HandlerEvent> {
         if let Some(report) = self.reports.pop_front() {
             return Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report));
         }
@@ -448,19 +166,24 @@ impl ConnectionHandler for Handler {
         Poll::Pending
     }
 
-    fn on_connection_event(&mut self, event: ConnectionEvent<Inbound, Outbound, (), Ticket>) {
-        match event {
+    fn on_connection_event(&mut self, event: ConnectionEvent<Inbound, Outbound, (), StreamFor>) {
+        let report = match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
-                self.on_inbound(protocol);
+                let place = self.places.get_mut(&protocol.session);
+                place.and_then(|place| place.on_inbound(protocol.session, protocol.channel))
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
-                self.on_outbound(info, protocol);
+                let place = self.places.get_mut(&info.session);
+                place.and_then(|place| place.on_outbound(info, protocol))
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
-                self.on_outbound_failed(info, matches!(error, StreamUpgradeError::NegotiationFailed));
+                let refused = matches!(error, StreamUpgradeError::NegotiationFailed);
+                let place = self.places.get_mut(&info.session);
+                place.and_then(|place| place.on_outbound_failed(info, refused))
             }
-            _ => {}
-        }
+            _ => None,
+        };
+        self.reports.extend(report);
     }
 }
 

@@ -28,10 +28,12 @@
 mod behaviour;
 mod group;
 mod handler;
+mod lane;
+mod members;
 mod upgrade;
 
 #[cfg(test)]
 mod tests;
 
-pub(crate) use behaviour::Gate;
 pub(crate) use group::{Event, MAX_PAYLOAD, PublishError};
+pub(crate) use members::Gate;
