@@ -273,10 +273,8 @@ impl Node {
 
     /// The tasks that belong to no part: handing on what the network brings, and the outbox's courier.
     fn run(self: &Arc<Self>, events: mpsc::Receiver<overlay::Event>) {
-        let source = Arc::new(Source::new(
-            Arc::clone(&self.context.bundles),
-            RightHolders(Arc::clone(&self.context)),
-        ));
+        let source =
+            Arc::new(Source::new(Arc::clone(&self.context.bundles), RightHolders(Arc::clone(&self.context))));
         let (node, stop) = (Arc::downgrade(self), self.stop.clone());
         tokio::spawn(async move {
             let mut events = events;
@@ -317,7 +315,9 @@ impl Node {
                 }
                 self.context.tell(Event::Changed);
             }
-            overlay::Event::Disconnected(_) | overlay::Event::Found { .. } => self.context.tell(Event::Changed),
+            overlay::Event::Disconnected(_) | overlay::Event::Found { .. } => {
+                self.context.tell(Event::Changed)
+            }
             overlay::Event::Request(request) => {
                 let node = Arc::clone(self);
                 tokio::spawn(async move { node.answer(request).await });
@@ -340,6 +340,7 @@ impl Node {
             overlay::Event::GroupPeer { session, peer, present } => {
                 if let Some(group) = self.sessions.group(session) {
                     group.present(peer, present).await;
+                    self.sessions.presence_changed(session).await;
                 }
             }
         }

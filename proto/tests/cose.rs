@@ -22,11 +22,7 @@ fn verify(name: &str, envelope: &[u8], origin: PeerId) -> Output {
     let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     std::fs::write(&file, envelope).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cose/verify.sh");
-    Command::new(script)
-        .arg(file)
-        .arg(origin.to_string())
-        .output()
-        .unwrap()
+    Command::new(script).arg(file).arg(origin.to_string()).output().unwrap()
 }
 
 #[test]
@@ -48,11 +44,7 @@ fn another_implementation_verifies_a_ticket() {
     bytes[middle] ^= 1;
     let flipped = verify("flipped.cose", &bytes, ticket.origin);
     assert_eq!(flipped.status.code(), Some(1), "one bit flipped");
-    let stranger = verify(
-        "stranger.cose",
-        &golden_ticket(),
-        Identity::from_seed(&[9; 32]).peer(),
-    );
+    let stranger = verify("stranger.cose", &golden_ticket(), Identity::from_seed(&[9; 32]).peer());
     assert_eq!(stranger.status.code(), Some(1), "by somebody else");
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("the signature is wrong"));
 }

@@ -35,13 +35,7 @@ struct Row<'a> {
 
 impl<'a> Row<'a> {
     fn of(entry: &'a Entry) -> Self {
-        let Charge {
-            payer,
-            kind,
-            quantity,
-            price,
-            ref currency,
-        } = entry.charge;
+        let Charge { payer, kind, quantity, price, ref currency } = entry.charge;
         Self {
             position: entry.position,
             at: rfc3339(entry.at),
@@ -66,9 +60,7 @@ impl<'a> Row<'a> {
 /// A program's name is its origin's to choose. One that a spreadsheet would run as a formula gets an
 /// apostrophe in front.
 pub fn csv(entries: &[Entry]) -> Result<String, csv::Error> {
-    let mut writer = csv::WriterBuilder::new()
-        .has_headers(false)
-        .from_writer(Vec::new());
+    let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
     // Written here rather than with the first line, so that an empty book has it too.
     writer.write_record([
         "position",
@@ -104,26 +96,17 @@ pub fn json(entries: &[Entry]) -> serde_json::Result<String> {
     struct Charges<'a> {
         charges: Vec<Row<'a>>,
     }
-    serde_json::to_string(&Charges {
-        charges: entries.iter().map(Row::of).collect(),
-    })
+    serde_json::to_string(&Charges { charges: entries.iter().map(Row::of).collect() })
 }
 
 /// A journal for hledger (<https://hledger.org/hledger.html#journal>): one transaction a charge that costs
 /// something, from the payer's receivables to a revenue of its kind. It passes `hledger check --strict`.
 #[must_use]
 pub fn hledger(entries: &[Entry]) -> String {
-    let priced = || {
-        entries
-            .iter()
-            .filter_map(|entry| Some((entry, priced_money(entry)?)))
-    };
+    let priced = || entries.iter().filter_map(|entry| Some((entry, priced_money(entry)?)));
     let mut journal = String::from("; Charges booked by parlor.\ndecimal-mark .\n\n");
     // Writing to a String cannot fail.
-    for commodity in priced()
-        .map(|(_, money)| commodity(&money))
-        .collect::<BTreeSet<_>>()
-    {
+    for commodity in priced().map(|(_, money)| commodity(&money)).collect::<BTreeSet<_>>() {
         let _ = writeln!(journal, "commodity {commodity}");
     }
     let accounts = priced().flat_map(|(entry, _)| [receivable(&entry.charge), revenue(entry.charge.kind)]);
@@ -131,17 +114,9 @@ pub fn hledger(entries: &[Entry]) -> String {
         let _ = writeln!(journal, "account {account}");
     }
     for (entry, money) in priced() {
-        let Charge {
-            kind,
-            quantity,
-            price,
-            ..
-        } = entry.charge;
+        let Charge { kind, quantity, price, .. } = entry.charge;
         let date = rfc3339(entry.at);
-        let price = Money {
-            amount: price,
-            ..money
-        };
+        let price = Money { amount: price, ..money };
         let _ = write!(
             journal,
             "\n{} * ({}) {}: {} x {} at {}\n    ; receipt:{}, ticket:{}\n    {}  {}\n    {}  -{}\n",
@@ -168,10 +143,7 @@ fn priced_money(entry: &Entry) -> Option<Money> {
 
 /// The commodity directive's sample amount: its decimals are the currency's.
 fn commodity(money: &Money) -> String {
-    let sample = Money {
-        amount: 10u64.pow(money.currency.decimals()) * 1000,
-        ..*money
-    };
+    let sample = Money { amount: 10u64.pow(money.currency.decimals()) * 1000, ..*money };
     let decimal = sample.decimal();
     // A sample amount needs its decimal mark, also where nothing follows.
     let mark = if decimal.contains('.') { "" } else { "." };

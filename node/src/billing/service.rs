@@ -121,13 +121,8 @@ impl Service {
             Verdict::Refused(_) => Vec::new(),
         };
         booking.keep_right(&right, now).await?;
-        let row = NewRow {
-            right: &right,
-            receipt: &receipt,
-            subject: &subject,
-            ack: &ack,
-            charges: &charges,
-        };
+        let row =
+            NewRow { right: &right, receipt: &receipt, subject: &subject, ack: &ack, charges: &charges };
         booking.append(&row).await?;
         booking.commit().await?;
         Ok(ack.to_signed())
@@ -140,9 +135,7 @@ impl Service {
             return Ok(booked.ack);
         }
         let verdict = booked.ack.unverified().verdict;
-        Ok(self
-            .ack(receipt, booked.position, verdict, booked.booked_at)?
-            .to_signed())
+        Ok(self.ack(receipt, booked.position, verdict, booked.booked_at)?.to_signed())
     }
 
     fn ack(
@@ -152,13 +145,7 @@ impl Service {
         verdict: Verdict,
         at: Timestamp,
     ) -> Result<Verified<Ack>, SignError> {
-        let ack = Ack {
-            billing: self.identity.peer(),
-            receipt: receipt.hash(),
-            position,
-            verdict,
-            at,
-        };
+        let ack = Ack { billing: self.identity.peer(), receipt: receipt.hash(), position, verdict, at };
         sign(&ack, &self.identity)
     }
 }

@@ -15,7 +15,8 @@ use super::{DONE, fail};
 use crate::{
     Config, Node, StartError,
     console::{
-        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, OfSession, Open, Publish, Send,
+        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, OfSession, Open, Publish,
+        Send,
     },
     session::SessionError,
 };
@@ -114,13 +115,21 @@ async fn play(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
         fs::write(program.join(name), content)?;
     }
     let cast = enter(stage.path()).await?;
-    teller.step("nodes", json!({"nodes": 5}), "Five nodes are up on this machine: origin, billing, Ann (host), Ben, Cleo.");
+    teller.step(
+        "nodes",
+        json!({"nodes": 5}),
+        "Five nodes are up on this machine: origin, billing, Ann (host), Ben, Cleo.",
+    );
     supply(&cast, &program, teller).await?;
     cast.origin.stop().await;
     teller.step("origin-stopped", json!({}), "The origin is switched off. From here on nobody needs it.");
     let session = gather(&cast, teller).await?;
     talk(&cast, session).await?;
-    teller.step("talked", json!({"session": session}), "Everyone heard everyone: three updates and three realtime messages.");
+    teller.step(
+        "talked",
+        json!({"session": session}),
+        "Everyone heard everyone: three updates and three realtime messages.",
+    );
     if !options.headless {
         show(&cast, session).await?;
     }
@@ -174,7 +183,11 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
         lease: None,
     };
     let offer = cast.origin.execute(Command::Publish(publish)).await?;
-    teller.step("published", offer, "The origin publishes chat: 2 copies, 1.00 EUR each, and 0.05 EUR a reception.");
+    teller.step(
+        "published",
+        offer,
+        "The origin publishes chat: 2 copies, 1.00 EUR each, and 0.05 EUR a reception.",
+    );
     let get = Get { who: "Origin".into(), name: "chat".into(), copies: None };
     let ticket = cast.host.execute(Command::Get(get)).await?;
     teller.step("got", ticket, "Ann has the program, and a signed ticket for 2 copies.");
@@ -201,9 +214,15 @@ async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
     for node in everyone(cast) {
         until("the start", async || Ok(view(node, session).await?["state"] == "running")).await?;
     }
-    let all = |view: &Value| view["members"].as_array().is_some_and(|all| all.iter().all(|m| m["state"] == "joined"));
+    let all = |view: &Value| {
+        view["members"].as_array().is_some_and(|all| all.iter().all(|m| m["state"] == "joined"))
+    };
     until("everyone's joining", async || Ok(all(&view(&cast.host, session).await?))).await?;
-    teller.step("running", json!({"session": session}), "Ben and Cleo have their copies, every byte verified; chat runs.");
+    teller.step(
+        "running",
+        json!({"session": session}),
+        "Ben and Cleo have their copies, every byte verified; chat runs.",
+    );
     Ok(session)
 }
 
@@ -307,11 +326,18 @@ fn bill_for_people(cast: &Cast, statement: &Value) -> String {
         };
         text += &format!("\n  {name:5} {copies}{} received: {units}.{cents:02} EUR", line["receptions"]);
     }
-    text + &format!("\n  {} copies in all, for a ticket of {COPIES} and the host's own.", statement["receptions"])
+    text + &format!(
+        "\n  {} copies in all, for a ticket of {COPIES} and the host's own.",
+        statement["receptions"]
+    )
 }
 
 fn check(what: &'static str, found: &Value, wanted: Value) -> Result<(), DemoError> {
-    if *found == wanted { Ok(()) } else { Err(DemoError::Wrong { what, found: Box::new(found.clone()), wanted: Box::new(wanted) }) }
+    if *found == wanted {
+        Ok(())
+    } else {
+        Err(DemoError::Wrong { what, found: Box::new(found.clone()), wanted: Box::new(wanted) })
+    }
 }
 
 fn everyone(cast: &Cast) -> [&Arc<Node>; 3] {

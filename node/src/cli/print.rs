@@ -11,16 +11,87 @@ use crate::console::{BillCommand, Command};
 
 /// A list's plural key, and its columns: heading and field.
 const LISTS: &[(&str, &[(&str, &str)])] = &[
-    ("peers", &[("PEER", "peer"), ("NAME", "name"), ("CONTACT", "contact"), ("FOUND", "found"), ("CONNECTED", "connected")]),
+    (
+        "peers",
+        &[
+            ("PEER", "peer"),
+            ("NAME", "name"),
+            ("CONTACT", "contact"),
+            ("FOUND", "found"),
+            ("CONNECTED", "connected"),
+        ],
+    ),
     ("contacts", &[("NAME", "name"), ("PEER", "peer"), ("TRUSTED", "trust")]),
-    ("programs", &[("NAME", "name"), ("VERSION", "version"), ("SIZE", "size"), ("COPIES", "copies"), ("LEFT", "left"), ("PRICE", "price"), ("PROGRAM", "program"), ("SUMMARY", "summary")]),
-    ("tickets", &[("TICKET", "ticket"), ("PROGRAM", "name"), ("COPIES", "copies"), ("LEFT", "left"), ("EXPIRES", "expires")]),
-    ("invitations", &[("SESSION", "session"), ("PROGRAM", "name"), ("FROM", "host"), ("SIZE", "size"), ("PRICE", "price"), ("EXPIRES", "expires")]),
-    ("sessions", &[("SESSION", "session"), ("PROGRAM", "name"), ("ROLE", "role"), ("STATE", "state"), ("MEMBERS", "members"), ("WHY", "why")]),
+    (
+        "programs",
+        &[
+            ("NAME", "name"),
+            ("VERSION", "version"),
+            ("SIZE", "size"),
+            ("COPIES", "copies"),
+            ("LEFT", "left"),
+            ("PRICE", "price"),
+            ("PROGRAM", "program"),
+            ("SUMMARY", "summary"),
+        ],
+    ),
+    (
+        "tickets",
+        &[
+            ("TICKET", "ticket"),
+            ("PROGRAM", "name"),
+            ("COPIES", "copies"),
+            ("LEFT", "left"),
+            ("EXPIRES", "expires"),
+        ],
+    ),
+    (
+        "invitations",
+        &[
+            ("SESSION", "session"),
+            ("PROGRAM", "name"),
+            ("FROM", "host"),
+            ("SIZE", "size"),
+            ("PRICE", "price"),
+            ("EXPIRES", "expires"),
+        ],
+    ),
+    (
+        "sessions",
+        &[
+            ("SESSION", "session"),
+            ("PROGRAM", "name"),
+            ("ROLE", "role"),
+            ("STATE", "state"),
+            ("MEMBERS", "members"),
+            ("WHY", "why"),
+        ],
+    ),
     ("members", &[("MEMBER", "name"), ("STATE", "state"), ("PEER", "peer"), ("WHY", "why")]),
-    ("receipts", &[("RECEIPT", "receipt"), ("KIND", "kind"), ("PROGRAM", "name"), ("MEMBER", "member"), ("AT", "at"), ("STATE", "state"), ("REASON", "reason")]),
+    (
+        "receipts",
+        &[
+            ("RECEIPT", "receipt"),
+            ("KIND", "kind"),
+            ("PROGRAM", "name"),
+            ("MEMBER", "member"),
+            ("AT", "at"),
+            ("STATE", "state"),
+            ("REASON", "reason"),
+        ],
+    ),
     ("slots", &[("SLOT", "k"), ("GENERATION", "generation"), ("MEMBER", "member"), ("SINCE", "issued_at")]),
-    ("payers", &[("PAYER", "payer"), ("RECEPTIONS", "receptions"), ("COPIES", "copies"), ("USES", "uses"), ("MINUTES", "minutes"), ("TOTAL", "total")]),
+    (
+        "payers",
+        &[
+            ("PAYER", "payer"),
+            ("RECEPTIONS", "receptions"),
+            ("COPIES", "copies"),
+            ("USES", "uses"),
+            ("MINUTES", "minutes"),
+            ("TOTAL", "total"),
+        ],
+    ),
 ];
 
 /// Ids are shown by their beginning: enough for every verb that takes one.
@@ -68,8 +139,10 @@ fn object(out: &mut impl Write, fields: &Map<String, Value>) -> io::Result<()> {
 }
 
 fn table(out: &mut impl Write, columns: &[(&str, &str)], items: &[Value]) -> io::Result<()> {
-    let used: Vec<_> =
-        columns.iter().filter(|(_, field)| items.iter().any(|item| !text(field, &item[*field]).is_empty())).collect();
+    let used: Vec<_> = columns
+        .iter()
+        .filter(|(_, field)| items.iter().any(|item| !text(field, &item[*field]).is_empty()))
+        .collect();
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(used.iter().map(|(heading, _)| *heading));
@@ -120,7 +193,8 @@ fn text(key: &str, value: &Value) -> String {
         },
         Value::Object(who) if who.contains_key("name") => clean(who["name"].as_str().unwrap_or_default()),
         Value::Object(fields) => {
-            let fields: Vec<_> = fields.iter().map(|(key, value)| format!("{key} {}", text(key, value))).collect();
+            let fields: Vec<_> =
+                fields.iter().map(|(key, value)| format!("{key} {}", text(key, value))).collect();
             fields.join(", ")
         }
         Value::Array(items) if key == "members" => items.len().to_string(),

@@ -48,12 +48,16 @@ pub(super) struct Up {
 /// Whether there is a screen to show web parts on.
 fn has_desktop() -> bool {
     cfg!(any(target_os = "macos", target_os = "windows"))
-        || ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
 }
 
 pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
     if !options.relay.is_empty() || options.serve_relay {
-        return fail(&"relays are not supported yet by this version of parlor: leave out --relay and --serve-relay");
+        return fail(
+            &"relays are not supported yet by this version of parlor: leave out --relay and --serve-relay",
+        );
     }
     let config = Config {
         nickname: options.name,
@@ -96,7 +100,8 @@ async fn announce(node: &Node, console: &str, json: bool) {
     let listen: Vec<_> = context.overlay.addresses().await.iter().map(ToString::to_string).collect();
     if json {
         say(&json!({"event": "ready", "peer": context.me(), "name": context.nickname, "listen": listen,
-                    "console": console}).to_string());
+                    "console": console})
+        .to_string());
         return;
     }
     say(&format!("{} is up as {}", context.me(), context.nickname));
@@ -124,7 +129,9 @@ async fn tell(node: &Node, event: &Event, json: bool) {
             let host = node.context().name_of(*host, "").await;
             say(&format!("{host} invites you to {name}: parlor join {session}"));
         }
-        Event::State { session, state, why: Some(why) } => say(&format!("session {session}: {state} ({why})")),
+        Event::State { session, state, why: Some(why) } => {
+            say(&format!("session {session}: {state} ({why})"))
+        }
         Event::State { session, state, why: None } => say(&format!("session {session}: {state}")),
         Event::Cheat { session, host } => {
             say(&format!("session {session}: {host} gave one copy to two members; the proof is kept"));

@@ -110,8 +110,8 @@ pub async fn execute(
         }
         Command::Program(ProgramCommand::Remove { name }) => {
             let entry = library::find(context, &name).await?;
-            let used = sessions.list().await;
-            if used.iter().any(|session| session.program == entry.program && session.state == "running") {
+            let needs = |session: &SessionView| session.program == entry.program && !session.is_over();
+            if sessions.list().await.iter().any(needs) {
                 return Err(library::LibraryError::InUse(name).into());
             }
             library::remove(context, entry.program).await?;
@@ -196,7 +196,8 @@ async fn id(node: &Node) -> Value {
 
 async fn status(node: &Node) -> Result<Value, CommandError> {
     let sessions = node.sessions().list().await;
-    let live = sessions.iter().filter(|session| ["running", "inviting", "suspended"].contains(&session.state));
+    let live =
+        sessions.iter().filter(|session| ["running", "inviting", "suspended"].contains(&session.state));
     let (fetched, served) = node.context().traffic.read();
     let peers = node.context().overlay.peers().await;
     Ok(json!({
@@ -342,9 +343,7 @@ fn ticket_json(held: &HeldTicket) -> Value {
 async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandError> {
     let tickets = node.context().store.tickets().await?;
     match command {
-        TicketCommand::List => {
-            Ok(json!({"tickets": tickets.iter().map(ticket_json).collect::<Vec<_>>()}))
-        }
+        TicketCommand::List => Ok(json!({"tickets": tickets.iter().map(ticket_json).collect::<Vec<_>>()})),
         TicketCommand::Show { ticket, cose } => {
             let hash = |held: &HeldTicket| held.ledger.ticket().hash();
             let wanted: TicketHash =

@@ -20,4 +20,4 @@ pub use command::{
     TicketCommand,
 };
 pub use execute::{CommandError, execute};
-pub use server::{ConsoleError, Console, serve_socket};
+pub use server::{Console, ConsoleError, serve_socket};

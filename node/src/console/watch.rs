@@ -59,16 +59,11 @@ pub(super) async fn watch(
             }
             None => tell(session, events.recv().await, lines).await?,
         };
-        if ended || is_over(node, session).await? {
+        if ended || node.sessions().view(session).await?.is_over() {
             updates(node, session, None, serial, lines).await?;
             return Ok(());
         }
     }
-}
-
-async fn is_over(node: &Node, session: SessionId) -> Result<bool, CommandError> {
-    const OVER: [&str; 6] = ["ended", "declined", "refused", "failed", "left", "removed"];
-    Ok(OVER.contains(&node.sessions().view(session).await?.state))
 }
 
 /// One event of the node; whether the session is over with it.

@@ -148,13 +148,7 @@ impl Driver {
         }
     }
 
-    fn pulled(
-        &mut self,
-        inner: &Inner,
-        peer: PeerId,
-        response: Option<UpdatesResponse>,
-        batch: &mut Batch,
-    ) {
+    fn pulled(&mut self, inner: &Inner, peer: PeerId, response: Option<UpdatesResponse>, batch: &mut Batch) {
         let again = self.pulling.remove(&peer).unwrap_or(false);
         let Some(response) = response else { return };
         let before = batch.appended.len();

@@ -12,7 +12,7 @@ mod driver;
 mod pull;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock, Weak},
 };
 
@@ -59,6 +59,7 @@ struct Inner {
     store: Store,
     overlay: Overlay,
     authors: RwLock<BTreeMap<PeerId, String>>,
+    present: RwLock<BTreeSet<PeerId>>,
     commands: mpsc::Sender<Command>,
     newest: watch::Receiver<u64>,
     realtime: broadcast::Sender<Realtime>,
@@ -112,6 +113,7 @@ impl Group {
             store,
             overlay,
             authors: RwLock::default(),
+            present: RwLock::default(),
             commands,
             newest,
             realtime: broadcast::channel(REALTIME_LAG).0,
@@ -220,8 +222,19 @@ impl Group {
 
     /// A member can be reached over the topic, or no longer.
     pub async fn present(&self, peer: PeerId, present: bool) {
+        {
+            let mut peers = self.inner.present.write().unwrap_or_else(PoisonError::into_inner);
+            if present { peers.insert(peer) } else { peers.remove(&peer) };
+        }
         // Fails only while the group is being closed.
         let _ = self.inner.commands.send(Command::Present(peer, present)).await;
+    }
+
+    /// Whether a member can be reached over the topic now.
+    #[must_use]
+    pub fn is_present(&self, peer: PeerId) -> bool {
+        peer == self.inner.me
+            || self.inner.present.read().unwrap_or_else(PoisonError::into_inner).contains(&peer)
     }
 
     /// What `from` asks for. Nobody but a member gets an answer with content.

@@ -71,9 +71,8 @@ impl FromStr for Address {
         if text.len() > 4 * MAX_LEN {
             return Err(AddressError::TooLong);
         }
-        let address: Multiaddr = text
-            .parse()
-            .map_err(|error| AddressError::Syntax(std::sync::Arc::new(error)))?;
+        let address: Multiaddr =
+            text.parse().map_err(|error| AddressError::Syntax(std::sync::Arc::new(error)))?;
         if address.len() > MAX_LEN {
             return Err(AddressError::TooLong);
         }
@@ -123,9 +122,7 @@ pub(crate) enum Reach {
 
 /// How far `address` carries. Names count as wide.
 pub(crate) fn reach(address: &Multiaddr) -> Reach {
-    let port_is_set = !address
-        .iter()
-        .any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)));
+    let port_is_set = !address.iter().any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)));
     match address.iter().next() {
         _ if address.len() > MAX_LEN || !port_is_set => Reach::Nowhere,
         Some(Protocol::Ip4(ip)) => ip_reach(ip.into()),
@@ -159,10 +156,7 @@ mod tests {
         let place: Address = "/ip4/192.0.2.7/udp/4001/quic-v1".parse().unwrap();
         assert_eq!(place.peer(), None);
         let address = place.with_peer(peer);
-        assert_eq!(
-            address.to_string(),
-            format!("/ip4/192.0.2.7/udp/4001/quic-v1/p2p/{peer}")
-        );
+        assert_eq!(address.to_string(), format!("/ip4/192.0.2.7/udp/4001/quic-v1/p2p/{peer}"));
         assert_eq!(address.to_string().parse::<Address>().unwrap().peer(), Some(peer));
         assert_eq!(Address::from(address.place()), place);
         // Naming another one replaces the first.
@@ -176,10 +170,7 @@ mod tests {
         assert!(refused.to_string().starts_with("not an address"), "{refused}");
         let long = "/dns4/example".to_owned() + &"a".repeat(300) + "/tcp/1";
         assert!(matches!(long.parse::<Address>(), Err(AddressError::TooLong)));
-        assert!(matches!(
-            "/".repeat(5000).parse::<Address>(),
-            Err(AddressError::TooLong)
-        ));
+        assert!(matches!("/".repeat(5000).parse::<Address>(), Err(AddressError::TooLong)));
     }
 
     #[test]

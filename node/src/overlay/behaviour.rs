@@ -70,9 +70,7 @@ impl Behaviour {
             .with_push_listen_addr_updates(true)
             // Addresses are kept in a book of our own.
             .with_cache_size(0);
-        let ping = ping::Config::new()
-            .with_interval(PING_EVERY)
-            .with_timeout(PING_TIMEOUT);
+        let ping = ping::Config::new().with_interval(PING_EVERY).with_timeout(PING_TIMEOUT);
         Self {
             limits: connection_limits::Behaviour::new(limits),
             memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY),
@@ -98,11 +96,7 @@ fn nearby(key: &Keypair) -> Option<mdns::tokio::Behaviour> {
 pub(crate) fn swarm(key: Keypair, agent: String, mdns: bool, memory: bool) -> io::Result<Swarm<Behaviour>> {
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
         .map_err(io::Error::other)?
         .with_quic()
         .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
@@ -112,19 +106,14 @@ pub(crate) fn swarm(key: Keypair, agent: String, mdns: bool, memory: bool) -> io
             } else {
                 OptionalTransport::none()
             };
-            Ok(transport
-                .upgrade(Version::V1)
-                .authenticate(security)
-                .multiplex(yamux::Config::default()))
+            Ok(transport.upgrade(Version::V1).authenticate(security).multiplex(yamux::Config::default()))
         })
         .map_err(io::Error::other)?
         .with_dns()?
         .with_behaviour(|key| Behaviour::new(key, agent, mdns))
         .map_err(io::Error::other)?
         .with_swarm_config(|config| {
-            config
-                .with_idle_connection_timeout(IDLE)
-                .with_dial_concurrency_factor(DIAL_CONCURRENCY)
+            config.with_idle_connection_timeout(IDLE).with_dial_concurrency_factor(DIAL_CONCURRENCY)
         })
         .with_connection_timeout(DIAL_TIMEOUT)
         .build();

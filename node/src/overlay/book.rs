@@ -79,11 +79,7 @@ impl Book {
         if self.entries.len() < MAX_PEERS || self.entries.contains_key(&peer) {
             return;
         }
-        let oldest = self
-            .entries
-            .iter()
-            .min_by_key(|(_, entry)| entry.used)
-            .map(|(peer, _)| *peer);
+        let oldest = self.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(peer, _)| *peer);
         if let Some(oldest) = oldest {
             self.entries.remove(&oldest);
         }

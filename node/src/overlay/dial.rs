@@ -54,8 +54,7 @@ impl Dial {
     pub(crate) fn failed(&mut self, error: &DialError) -> Option<Multiaddr> {
         match error {
             DialError::Transport(errors) => {
-                self.reasons
-                    .extend(errors.iter().map(|(address, error)| at(address, &cause(error))));
+                self.reasons.extend(errors.iter().map(|(address, error)| at(address, &cause(error))));
             }
             DialError::WrongPeerId { address, .. } => {
                 let place = Address::from(address.clone()).place();
@@ -82,12 +81,7 @@ impl Dial {
             return ConnectError::NoAddress(peer);
         }
         let mut reason = self.reasons[..self.reasons.len().min(NAMED_IN_REASON)].join("; ");
-        if let Some(more) = self
-            .reasons
-            .len()
-            .checked_sub(NAMED_IN_REASON)
-            .filter(|more| *more > 0)
-        {
+        if let Some(more) = self.reasons.len().checked_sub(NAMED_IN_REASON).filter(|more| *more > 0) {
             reason.push_str(&format!("; and {more} more"));
         }
         ConnectError::Unreachable { peer, reason }
@@ -112,10 +106,5 @@ fn cause(error: &TransportError<std::io::Error>) -> String {
         cause = inner;
     }
     let text = cause.to_string();
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(120)
-        .collect()
+    text.lines().next().unwrap_or_default().chars().take(120).collect()
 }

@@ -110,10 +110,7 @@ impl Nodes {
 
     /// Those that are Parlor nodes as far as is known.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerId, &Node)> {
-        self.0
-            .iter()
-            .map(|(peer, node)| (*peer, node))
-            .filter(|(_, node)| node.nickname.is_some())
+        self.0.iter().map(|(peer, node)| (*peer, node)).filter(|(_, node)| node.nickname.is_some())
     }
 
     fn entry(&mut self, peer: PeerId, found: Found) -> &mut Node {
@@ -132,9 +129,7 @@ impl Nodes {
 
 /// What a node calls its program and itself in identify.
 pub(crate) fn agent(nickname: &str) -> String {
-    format!("parlor/{} {}", env!("CARGO_PKG_VERSION"), sanitised(nickname))
-        .trim_end()
-        .to_owned()
+    format!("parlor/{} {}", env!("CARGO_PKG_VERSION"), sanitised(nickname)).trim_end().to_owned()
 }
 
 /// The name in a peer's agent string; empty if it has none.
@@ -152,10 +147,8 @@ fn sanitised(name: &str) -> String {
     let is_invisible = |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     // Every kept character has at least one byte, so this looks at no more than it may keep, four times over.
     let looked_at = name.chars().take(4 * wire::MAX_NAME);
-    let visible: String = looked_at
-        .filter(|c| !is_invisible(*c))
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
+    let visible: String =
+        looked_at.filter(|c| !is_invisible(*c)).map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut name = visible.split_whitespace().collect::<Vec<_>>().join(" ");
     while name.len() > wire::MAX_NAME {
         name.pop();
@@ -175,10 +168,7 @@ mod tests {
         assert_eq!(nickname(&agent("Ada Lovelace")), "Ada Lovelace");
         assert_eq!(nickname(&agent("")), "");
         assert_eq!(nickname("rust-libp2p/0.57"), "");
-        assert_eq!(
-            nickname("parlor/9 \u{1b}[31mred\n\n\u{202e}dlrow  "),
-            "[31mred dlrow"
-        );
+        assert_eq!(nickname("parlor/9 \u{1b}[31mred\n\n\u{202e}dlrow  "), "[31mred dlrow");
         let long = nickname(&format!("parlor/1 {}", "ä".repeat(100_000)));
         assert_eq!(long.len(), wire::MAX_NAME);
     }
@@ -195,13 +185,7 @@ mod tests {
         assert!(nodes.disconnected(near, 0));
         assert!(!nodes.disconnected(far, 0), "nobody was told of it");
         assert!(nodes.get(&far).is_none());
-        assert_eq!(
-            nodes
-                .iter()
-                .map(|(peer, node)| (peer, node.links))
-                .collect::<Vec<_>>(),
-            [(near, 0)]
-        );
+        assert_eq!(nodes.iter().map(|(peer, node)| (peer, node.links)).collect::<Vec<_>>(), [(near, 0)]);
         nodes.gone(near);
         assert!(nodes.get(&near).is_none());
     }

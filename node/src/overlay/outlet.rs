@@ -32,14 +32,7 @@ pub(crate) struct Outlet {
 impl Outlet {
     pub(crate) fn new() -> (Self, mpsc::Receiver<Event>) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING);
-        (
-            Self {
-                sender,
-                backlog: VecDeque::new(),
-                dropped: 0,
-            },
-            receiver,
-        )
+        (Self { sender, backlog: VecDeque::new(), dropped: 0 }, receiver)
     }
 
     /// An event that must not be lost.
@@ -47,16 +40,8 @@ impl Outlet {
         let undone = |earlier: &Event| match (earlier, &event) {
             (Event::Connected(came), Event::Disconnected(went)) => came == went,
             (
-                Event::GroupPeer {
-                    session,
-                    peer,
-                    present: true,
-                },
-                Event::GroupPeer {
-                    session: same,
-                    peer: gone,
-                    present: false,
-                },
+                Event::GroupPeer { session, peer, present: true },
+                Event::GroupPeer { session: same, peer: gone, present: false },
             ) => session == same && peer == gone,
             _ => false,
         };
@@ -64,8 +49,7 @@ impl Outlet {
         self.backlog.retain(|earlier| !undone(earlier));
         let is_told = self.backlog.len() == before;
         if let Event::Disconnected(went) = &event {
-            self.backlog
-                .retain(|earlier| !matches!(earlier, Event::Found { peer, .. } if peer == went));
+            self.backlog.retain(|earlier| !matches!(earlier, Event::Found { peer, .. } if peer == went));
         }
         if is_told {
             self.backlog.push_back(event);
@@ -135,11 +119,7 @@ mod tests {
 
     fn message(number: usize) -> Event {
         let payload = Bytes::from(number.to_string());
-        Event::GroupMessage {
-            session: SessionId([0; 16]),
-            author: peer(1),
-            payload,
-        }
+        Event::GroupMessage { session: SessionId([0; 16]), author: peer(1), payload }
     }
 
     #[tokio::test]
@@ -152,9 +132,7 @@ mod tests {
         outlet.state(Event::Connected(peer(2)));
         assert_eq!(outlet.dropped, MAX_WAITING as u64);
         for number in 0..MAX_WAITING {
-            let Some(Event::GroupMessage { payload, .. }) = events.recv().await else {
-                panic!("a message")
-            };
+            let Some(Event::GroupMessage { payload, .. }) = events.recv().await else { panic!("a message") };
             assert_eq!(payload, number.to_string());
         }
         while outlet.has_backlog() {

@@ -33,14 +33,7 @@ impl Partners {
     /// Keeps a connection to this peer from now on; it is called at `now` if it is not connected.
     pub(crate) fn keep(&mut self, peer: PeerId, is_connected: bool, now: Instant) {
         let next = (!is_connected).then_some(now);
-        self.kept
-            .entry(peer)
-            .or_insert(Kept {
-                times: 0,
-                failures: 0,
-                next,
-            })
-            .times += 1;
+        self.kept.entry(peer).or_insert(Kept { times: 0, failures: 0, next }).times += 1;
     }
 
     /// Undoes one [`Self::keep`].
@@ -56,9 +49,7 @@ impl Partners {
 
     /// A group has these members. Those that it had.
     pub(crate) fn open(&mut self, session: SessionId, members: &[PeerId]) -> HashSet<PeerId> {
-        self.rosters
-            .insert(session, members.iter().copied().collect())
-            .unwrap_or_default()
+        self.rosters.insert(session, members.iter().copied().collect()).unwrap_or_default()
     }
 
     /// The members of an open group.
@@ -99,10 +90,7 @@ impl Partners {
 
     /// Those to be called now. Each then waits for [`Self::connected`] or [`Self::lost`].
     pub(crate) fn due(&mut self, now: Instant) -> Vec<PeerId> {
-        let due = self
-            .kept
-            .iter_mut()
-            .filter(|(_, kept)| kept.next.is_some_and(|next| next <= now));
+        let due = self.kept.iter_mut().filter(|(_, kept)| kept.next.is_some_and(|next| next <= now));
         due.map(|(peer, kept)| {
             kept.next = None;
             *peer

@@ -61,37 +61,23 @@ pub(crate) struct Key {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A peer asks.
-    Asked {
-        from: libp2p::PeerId,
-        request: Request,
-        channel: Channel,
-    },
+    Asked { from: libp2p::PeerId, request: Request, channel: Channel },
     /// A peer answered.
     Answered { key: Key, response: Response },
     /// A peer did not.
     Failed { key: Key, error: OutboundFailure },
     /// A peer's request came to nothing.
-    Dropped {
-        from: libp2p::PeerId,
-        error: InboundFailure,
-    },
+    Dropped { from: libp2p::PeerId, error: InboundFailure },
 }
 
 fn behaviour<Req, Resp>(name: &'static str, request: u64, response: u64) -> Behaviour<Req, Resp>
 where
     Codec<Req, Resp>: libp2p::request_response::Codec<Protocol = StreamProtocol> + Clone + Send + 'static,
 {
-    let codec = Codec::default()
-        .set_request_size_maximum(request)
-        .set_response_size_maximum(response);
-    let config = Config::default()
-        .with_request_timeout(ANSWER_TIMEOUT)
-        .with_max_concurrent_streams(MAX_CONCURRENT);
-    Behaviour::with_codec(
-        codec,
-        [(StreamProtocol::new(name), ProtocolSupport::Full)],
-        config,
-    )
+    let codec = Codec::default().set_request_size_maximum(request).set_response_size_maximum(response);
+    let config =
+        Config::default().with_request_timeout(ANSWER_TIMEOUT).with_max_concurrent_streams(MAX_CONCURRENT);
+    Behaviour::with_codec(codec, [(StreamProtocol::new(name), ProtocolSupport::Full)], config)
 }
 
 macro_rules! make {
@@ -198,10 +184,7 @@ pub(crate) fn failure(peer: PeerId, error: &OutboundFailure) -> RequestError {
             | io::ErrorKind::ConnectionAborted
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::WriteZero => RequestError::Refused(peer),
-            _ => RequestError::Garbled {
-                peer,
-                reason: error.to_string(),
-            },
+            _ => RequestError::Garbled { peer, reason: error.to_string() },
         },
     }
 }

@@ -42,10 +42,7 @@ pub struct Stream {
 
 impl Stream {
     pub(crate) fn outbound(stream: libp2p::Stream) -> Self {
-        Self {
-            inner: stream.compat(),
-            _slot: None,
-        }
+        Self { inner: stream.compat(), _slot: None }
     }
 }
 
@@ -83,10 +80,7 @@ pub(crate) async fn accept(mut incoming: libp2p_stream::IncomingStreams, sink: m
             tracing::debug!(%peer, "too many streams: one was closed");
             continue;
         };
-        let stream = Stream {
-            inner: stream.compat(),
-            _slot: Some(slot),
-        };
+        let stream = Stream { inner: stream.compat(), _slot: Some(slot) };
         // Full only if the event loop is stuck; then the stream is closed.
         let _ = sink.try_send((peer, stream));
     }
@@ -121,10 +115,7 @@ impl Slots {
         }
         taken.insert(peer, of_peer + 1);
         drop(taken);
-        Some(Slot {
-            peer,
-            slots: self.clone(),
-        })
+        Some(Slot { peer, slots: self.clone() })
     }
 }
 

@@ -85,7 +85,6 @@ pub(super) struct Run {
     pub(super) doing: Doing,
     /// As last told to those who watch.
     told: (&'static str, BTreeMap<PeerId, &'static str>),
-    pub(super) discard: bool,
 }
 
 /// What the driver works with.
@@ -127,17 +126,23 @@ impl Driver {
         let Surroundings { context, web, groups } = surroundings;
         let mut runs = HashMap::new();
         for record in context.store.sessions(MAX_ENDED).await? {
-            let told = view::states(&record);
-            let run = Run { told, record, doing: Doing::default(), discard: false };
+            let told = view::states(&record, None);
+            let run = Run { told, record, doing: Doing::default() };
             runs.insert(run.record.session, run);
         }
         Ok(Self { context, web, groups, commands, runs, availability, in_flight: HashSet::new() })
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let open: Vec<_> = self.runs.values().filter(|run| !run.record.ended).map(|run| run.record.session).collect();
+        let open: Vec<_> =
+            self.runs.values().filter(|run| !run.record.ended).map(|run| run.record.session).collect();
         for session in open {
-            self.input_or_log(session, Input::Host(HostInput::Restarted), Input::Member(MemberInput::Restarted)).await;
+            self.input_or_log(
+                session,
+                Input::Host(HostInput::Restarted),
+                Input::Member(MemberInput::Restarted),
+            )
+            .await;
         }
         loop {
             let sleep = self.next_due().map_or(Duration::from_secs(3600), |due| due.since(clock::now()));
@@ -178,6 +183,7 @@ impl Driver {
             Command::Wish(session, wish, reply) => drop(reply.send(self.wish(session, wish).await)),
             Command::Request(from, request, reply) => drop(reply.send(self.request(from, request).await)),
             Command::Reached(peer) => self.reached(peer).await,
+            Command::Presence(session) => self.tell_changes(session).await,
             Command::Sent(delivery) => self.sent(delivery).await,
             Command::Received(session, result) => self.received(session, result).await,
             Command::Transferring(session, transfer) => self.transferring(session, transfer),
@@ -202,7 +208,8 @@ impl Driver {
         let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
         let tickets = self.context.store.tickets().await?;
         let usable = |ledger: &Ledger| ledger.ticket().check(self.context.me(), now).is_ok();
-        let of_program = tickets.into_iter().map(|held| held.ledger).filter(|ledger| ledger.ticket().program == program);
+        let of_program =
+            tickets.into_iter().map(|held| held.ledger).filter(|ledger| ledger.ticket().program == program);
         let mut candidates: Vec<_> = of_program.filter(usable).collect();
         candidates.sort_by_key(|ledger| ledger.left() == 0);
         let ledger = candidates.into_iter().next().ok_or(SessionError::NoTicket)?;
@@ -243,8 +250,8 @@ impl Driver {
     fn adopt(&mut self, session: SessionId, role: SessionRole, created_at: Timestamp) {
         let label = Label::from_bytes(rand::random()).to_string();
         let record = SessionRecord { session, role, label, created_at, ended: false };
-        let told = view::states(&record);
-        self.runs.insert(session, Run { told, record, doing: Doing::default(), discard: false });
+        let told = view::states(&record, None);
+        self.runs.insert(session, Run { told, record, doing: Doing::default() });
     }
 
     async fn wish(&mut self, session: SessionId, wish: Wish) -> Result<(), SessionError> {
@@ -276,14 +283,19 @@ impl Driver {
                 (over, host.ticket().program, Input::Host(HostInput::End))
             }
             SessionRole::Member(member) => {
-                (member.state().is_final(), member.ticket().program, Input::Member(MemberInput::Leave))
+                let wish = if keep { MemberInput::Leave } else { MemberInput::Discard };
+                (member.state().is_final(), member.ticket().program, Input::Member(wish))
             }
         };
         if over && keep {
-            return Err(if matches!(input, Input::Host(_)) { HostError::Ended.into() } else { MemberError::Over.into() });
+            return Err(if matches!(input, Input::Host(_)) {
+                HostError::Ended.into()
+            } else {
+                MemberError::Over.into()
+            });
         }
-        run.discard = !keep;
-        if !over {
+        // A member that discards gives its slot back, also after the end.
+        if !over || matches!(input, Input::Member(_)) {
             self.input(session, input).await?;
         }
         if !keep {
@@ -350,7 +362,9 @@ impl Driver {
         match self.context.store.is_cheat(&from.to_string()).await {
             Ok(false) => {}
             Ok(true) => {
-                return SessionResponse::Rejected("you were proven to have given one copy to two members".into());
+                return SessionResponse::Rejected(
+                    "you were proven to have given one copy to two members".into(),
+                );
             }
             Err(_) => return SessionResponse::Later,
         }
@@ -361,14 +375,18 @@ impl Driver {
                 return SessionResponse::Rejected(error.to_string());
             }
         };
-        let waits = |run: &&Run| matches!(&run.record.role, SessionRole::Member(member)
-            if member.state() == parlor_proto::session::MemberState::Invited);
+        let waits = |run: &&Run| {
+            matches!(&run.record.role, SessionRole::Member(member)
+            if member.state() == parlor_proto::session::MemberState::Invited)
+        };
         let open = self.runs.values().filter(|run| !run.record.ended).count();
         if open >= MAX_SESSIONS {
             return SessionResponse::Later;
         }
-        let of_host = |run: &&Run| matches!(&run.record.role, SessionRole::Member(member)
-            if member.ticket().host == from);
+        let of_host = |run: &&Run| {
+            matches!(&run.record.role, SessionRole::Member(member)
+            if member.ticket().host == from)
+        };
         let crowded = self.runs.values().filter(waits).count() >= MAX_INBOX
             || self.runs.values().filter(waits).filter(of_host).count() >= MAX_INBOX_OF_HOST;
         if let Err(error) = self.make_room().await {
@@ -379,7 +397,8 @@ impl Driver {
         let busy = crowded || self.is_busy();
         self.adopt(session, SessionRole::Member(Box::new(member)), clock::now());
         let mut input = self.input(session, Input::Member(MemberInput::Message { first, messages })).await;
-        let trusted = matches!(self.context.store.contact_of(from).await, Ok(Some(contact)) if contact.trusted);
+        let trusted =
+            matches!(self.context.store.contact_of(from).await, Ok(Some(contact)) if contact.trusted);
         if input.is_ok() && busy {
             input = self.input(session, Input::Member(MemberInput::Decline(DeclineReason::Busy))).await;
         } else if input.is_ok() && trusted {
@@ -454,7 +473,8 @@ impl Driver {
     }
 
     async fn input_or_log(&mut self, session: SessionId, host: Input, member: Input) {
-        let is_host = matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Host(_)));
+        let is_host =
+            matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Host(_)));
         if let Err(error) = self.input(session, if is_host { host } else { member }).await {
             tracing::warn!(%session, %error, "a step of a session failed");
         }
@@ -481,12 +501,12 @@ impl Driver {
         let outputs: Vec<Output> = match (&mut record.role, input) {
             (SessionRole::Host(host), Input::Host(input)) => {
                 let ledger = ledger.insert(load_ledger(&context, host).await?);
-                let before = ledger.used();
+                let before = ledger.clone();
                 let mut surroundings = HostContext { identity: &context.identity, ledger, me: &me, now };
                 let outputs = host.handle(input, &mut surroundings)?;
                 record.ended = host.is_settled();
-                if ledger.used() == before {
-                    // Unchanged slots need no writing.
+                if *ledger == before {
+                    // Slots that have not changed need no writing.
                     return self.commit(record, None, outputs.into_iter().map(Output::from).collect()).await;
                 }
                 outputs.into_iter().map(Output::from).collect()
@@ -565,7 +585,7 @@ impl Driver {
     /// Those who watch hear of every state that changed.
     async fn tell_changes(&mut self, session: SessionId) {
         let Some(run) = self.runs.get_mut(&session) else { return };
-        let (state, members) = view::states(&run.record);
+        let (state, members) = view::states(&run.record, run.doing.group.as_ref());
         let why = view::why(&run.record);
         let before = std::mem::replace(&mut run.told, (state, members.clone()));
         let names = view::names(&run.record);
@@ -578,6 +598,20 @@ impl Driver {
         }
         if before.0 != state {
             self.context.tell(Event::State { session, state, why });
+            self.sweep(session).await;
+        }
+    }
+
+    /// ST29: a program that was to be discarded goes with the last session that needed it.
+    async fn sweep(&mut self, session: SessionId) {
+        let program = match self.runs.get(&session).map(|run| &run.record.role) {
+            Some(SessionRole::Host(host)) => host.ticket().program,
+            Some(SessionRole::Member(member)) => member.ticket().program,
+            None => return,
+        };
+        let unwanted = matches!(self.context.store.program(program).await, Ok(Some(entry)) if !entry.kept);
+        if unwanted && let Err(error) = self.discard(program).await {
+            tracing::warn!(%session, %error, "a discarded program's files are still there");
         }
     }
 

@@ -69,6 +69,7 @@ enum Command {
     Wish(SessionId, Wish, Reply<()>),
     Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
     Reached(PeerId),
+    Presence(SessionId),
     Sent(driver::Delivery),
     Received(SessionId, Result<(), String>),
     Transferring(SessionId, TransferView),
@@ -172,6 +173,12 @@ impl Sessions {
     pub async fn reached(&self, peer: PeerId) {
         // Fails only while the node stops.
         let _ = self.commands.send(Command::Reached(peer)).await;
+    }
+
+    /// Somebody came onto the session's topic, or went.
+    pub async fn presence_changed(&self, session: SessionId) {
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::Presence(session)).await;
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SessionError> {

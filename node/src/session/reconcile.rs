@@ -6,12 +6,7 @@ use std::{
     time::Duration,
 };
 
-use parlor_proto::{
-    identity::PeerId,
-    ids::SessionId,
-    rights::Right,
-    session::Contact,
-};
+use parlor_proto::{identity::PeerId, ids::SessionId, rights::Right, session::Contact};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -164,7 +159,8 @@ impl Driver {
             SessionRole::Host(host) => (host.ticket().program, host.ticket().name.clone(), true),
             SessionRole::Member(member) => (member.ticket().program, member.ticket().name.clone(), false),
         };
-        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), self.context.bundles.get(program)) else {
+        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), self.context.bundles.get(program))
+        else {
             tracing::error!(%session, "the program's files are not where they were");
             return;
         };

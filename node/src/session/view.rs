@@ -6,13 +6,14 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::Role,
-    session::{HostState, MemberState, SeatState},
+    session::{HostState, MemberState, RosterEntry, SeatState},
 };
 use serde::Serialize;
 
 use super::{SessionError, driver::Driver};
 use crate::{
     clock,
+    group::Group,
     store::{SessionRecord, SessionRole},
 };
 
@@ -48,6 +49,14 @@ pub struct SessionView {
     /// What an invitation says, as long as it waits for an answer.
     #[serde(skip)]
     pub invitation: Option<InvitationView>,
+}
+
+impl SessionView {
+    /// Whether nothing follows any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        ["ended", "declined", "refused", "failed", "left", "removed"].contains(&self.state)
+    }
 }
 
 /// One member.
@@ -113,10 +122,14 @@ pub struct InvitationView {
 }
 
 /// The session's state and its members', in words.
-pub(super) fn states(record: &SessionRecord) -> (&'static str, BTreeMap<PeerId, &'static str>) {
+pub(super) fn states(
+    record: &SessionRecord,
+    group: Option<&Group>,
+) -> (&'static str, BTreeMap<PeerId, &'static str>) {
     match &record.role {
         SessionRole::Host(host) => {
-            let members = host.seats().iter().map(|(peer, seat)| (*peer, seat.state.as_str()));
+            let members = host.seats().iter();
+            let members = members.map(|(peer, seat)| (*peer, seen(seat.state, *peer, group).as_str()));
             let state = match host.state() {
                 HostState::Ended => "ended",
                 _ if host.is_suspended() => "suspended",
@@ -126,10 +139,20 @@ pub(super) fn states(record: &SessionRecord) -> (&'static str, BTreeMap<PeerId, 
             (state, members.collect())
         }
         SessionRole::Member(member) => {
-            let roster = member.roster().map(|entry| (entry.contact.peer, entry.state.as_str()));
+            let state = |entry: &RosterEntry| seen(entry.state, entry.contact.peer, group).as_str();
+            let roster = member.roster().map(|entry| (entry.contact.peer, state(entry)));
             let pauses = member.is_suspended() && !member.state().is_final();
             (if pauses { "suspended" } else { member.state().as_str() }, roster.collect())
         }
+    }
+}
+
+/// A member's state, as the host says it and as far as this node sees it for itself: who cannot be reached
+/// is away, whatever the host last knew.
+fn seen(state: SeatState, peer: PeerId, group: Option<&Group>) -> SeatState {
+    match group {
+        Some(group) if state == SeatState::Joined && !group.is_present(peer) => SeatState::Away,
+        _ => state,
     }
 }
 
@@ -158,7 +181,8 @@ pub(super) fn names(record: &SessionRecord) -> BTreeMap<PeerId, String> {
 impl Driver {
     pub(super) async fn view(&self, session: SessionId) -> Result<SessionView, SessionError> {
         let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
-        let (record, (state, _)) = (&run.record, states(&run.record));
+        let (record, group) = (&run.record, run.doing.group.as_ref());
+        let (state, _) = states(record, group);
         let (program, name, role, suspended, host, members, slots) = match &record.role {
             SessionRole::Host(machine) => {
                 let ticket = machine.ticket();
@@ -168,7 +192,8 @@ impl Driver {
                 let mut members = Vec::new();
                 for (peer, seat) in machine.seats() {
                     let why = seat.why.clone();
-                    members.push(self.member(*peer, &seat.contact.name, seat.state, why).await);
+                    let state = seen(seat.state, *peer, group);
+                    members.push(self.member(*peer, &seat.contact.name, state, why).await);
                 }
                 let host = self.member(self.context.me(), &self.context.nickname, own, None).await;
                 let slots = slots(ticket.copies, used);
@@ -179,9 +204,15 @@ impl Driver {
                 let mut members = Vec::new();
                 for entry in machine.roster() {
                     let (peer, own_name) = (entry.contact.peer, &entry.contact.name);
-                    members.push(self.member(peer, own_name, entry.state, None).await);
+                    let state = seen(entry.state, peer, group);
+                    members.push(self.member(peer, own_name, state, None).await);
                 }
-                let own = if machine.state() == MemberState::Running { SeatState::Joined } else { SeatState::Ready };
+                let own = if machine.state() == MemberState::Running {
+                    SeatState::Joined
+                } else {
+                    SeatState::Ready
+                };
+                let own = seen(own, invited.host.peer, group);
                 let host = self.member(invited.host.peer, &invited.host.name, own, None).await;
                 let used = machine.roster().map(|entry| entry.slot.unverified().k);
                 let used = used.collect::<std::collections::BTreeSet<_>>().len() as u32;
@@ -240,7 +271,13 @@ impl Driver {
         })
     }
 
-    async fn member(&self, peer: PeerId, own_name: &str, state: SeatState, why: Option<String>) -> MemberView {
+    async fn member(
+        &self,
+        peer: PeerId,
+        own_name: &str,
+        state: SeatState,
+        why: Option<String>,
+    ) -> MemberView {
         let name = self.context.name_of(peer, own_name).await;
         MemberView { peer, name, state: state.as_str(), why }
     }

@@ -26,7 +26,7 @@ use sqlx::{
 
 pub use bundle::{Bundle, BundleError, Bundles};
 pub use contacts::{Contact, MAX_CONTACTS};
-pub use offers::{Offering, OfferTerms};
+pub use offers::{OfferTerms, Offering};
 pub use programs::LibraryEntry;
 pub use sessions::{SessionRecord, SessionRole};
 pub use tickets::HeldTicket;
@@ -120,8 +120,10 @@ impl Store {
 
     /// Whether a proof against this host is kept.
     pub async fn is_cheat(&self, host: &str) -> Result<bool, StoreError> {
-        let found: Option<i64> =
-            sqlx::query_scalar("SELECT 1 FROM cheats WHERE host = ? LIMIT 1").bind(host).fetch_optional(&self.pool).await?;
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM cheats WHERE host = ? LIMIT 1")
+            .bind(host)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(found.is_some())
     }
 }

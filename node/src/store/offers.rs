@@ -47,7 +47,8 @@ fn offering((name, program, terms): (String, String, String)) -> Result<Offering
 impl Store {
     /// Offers a program, in place of the one of the same name.
     pub async fn put_offer(&self, offer: &Offering) -> Result<(), StoreError> {
-        let terms = serde_json::to_string(&offer.terms).map_err(|_| StoreError::Unreadable { table: OFFERS })?;
+        let terms =
+            serde_json::to_string(&offer.terms).map_err(|_| StoreError::Unreadable { table: OFFERS })?;
         sqlx::query(
             "INSERT INTO offers (name, program, terms) VALUES (?, ?, ?)
              ON CONFLICT (name) DO UPDATE SET program = excluded.program, terms = excluded.terms",
@@ -63,7 +64,9 @@ impl Store {
     /// The whole catalog, by name.
     pub async fn offers(&self) -> Result<Vec<Offering>, StoreError> {
         let rows: Vec<(String, String, String)> =
-            sqlx::query_as("SELECT name, program, terms FROM offers ORDER BY name").fetch_all(self.pool()).await?;
+            sqlx::query_as("SELECT name, program, terms FROM offers ORDER BY name")
+                .fetch_all(self.pool())
+                .await?;
         rows.into_iter().map(offering).collect()
     }
 
@@ -87,7 +90,11 @@ impl Store {
     }
 
     /// The ticket that answered this request of `host` before.
-    pub async fn issued(&self, host: PeerId, request: RequestId) -> Result<Option<Verified<Ticket>>, StoreError> {
+    pub async fn issued(
+        &self,
+        host: PeerId,
+        request: RequestId,
+    ) -> Result<Option<Verified<Ticket>>, StoreError> {
         let row: Option<Vec<u8>> =
             sqlx::query_scalar("SELECT ticket FROM issued WHERE host = ? AND request = ?")
                 .bind(host.to_string())

@@ -53,19 +53,21 @@ impl Store {
 
     /// All, newest first.
     pub async fn programs(&self) -> Result<Vec<LibraryEntry>, StoreError> {
-        let rows: Vec<Row> =
-            sqlx::query_as("SELECT program, name, origin, kept, added_at FROM programs ORDER BY added_at DESC, program")
-                .fetch_all(self.pool())
-                .await?;
+        let rows: Vec<Row> = sqlx::query_as(
+            "SELECT program, name, origin, kept, added_at FROM programs ORDER BY added_at DESC, program",
+        )
+        .fetch_all(self.pool())
+        .await?;
         rows.into_iter().map(entry).collect()
     }
 
     /// By content.
     pub async fn program(&self, program: ProgramId) -> Result<Option<LibraryEntry>, StoreError> {
-        let row: Option<Row> = sqlx::query_as("SELECT program, name, origin, kept, added_at FROM programs WHERE program = ?")
-            .bind(program.to_string())
-            .fetch_optional(self.pool())
-            .await?;
+        let row: Option<Row> =
+            sqlx::query_as("SELECT program, name, origin, kept, added_at FROM programs WHERE program = ?")
+                .bind(program.to_string())
+                .fetch_optional(self.pool())
+                .await?;
         row.map(entry).transpose()
     }
 

@@ -47,7 +47,11 @@ fn record((session, role, label, created_at, ended, machine): Row) -> Result<Ses
 
 impl Store {
     /// Notes a session's step, with whatever else belongs to it.
-    pub async fn put_session(&self, write: &mut Transaction, record: &SessionRecord) -> Result<(), StoreError> {
+    pub async fn put_session(
+        &self,
+        write: &mut Transaction,
+        record: &SessionRecord,
+    ) -> Result<(), StoreError> {
         let (role, machine) = match &record.role {
             SessionRole::Host(host) => ("host", to_blob(host)),
             SessionRole::Member(member) => ("member", to_blob(member)),

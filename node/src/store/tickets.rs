@@ -106,9 +106,8 @@ impl Store {
 
     /// Supplies that a crash or the user interrupted.
     pub async fn open_supplies(&self) -> Result<Vec<Supply>, StoreError> {
-        let rows: Vec<Vec<u8>> = sqlx::query_scalar("SELECT machine FROM supplies WHERE done = 0")
-            .fetch_all(self.pool())
-            .await?;
+        let rows: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT machine FROM supplies WHERE done = 0").fetch_all(self.pool()).await?;
         rows.iter().map(|machine| from_blob(SUPPLIES, machine)).collect()
     }
 }

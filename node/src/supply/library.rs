@@ -98,7 +98,8 @@ pub async fn preload(context: &Context, dir: &Path) -> std::io::Result<()> {
     let mut entries = tokio::fs::read_dir(dir).await?;
     while let Some(entry) = entries.next_entry().await? {
         let path = entry.path();
-        let is = |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
+        let is =
+            |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
         let taken = if is("card") {
             super::card::read(context, &path).await.map(|_| ()).map_err(|error| error.to_string())
         } else if is("xdc") || path.join("index.html").is_file() {

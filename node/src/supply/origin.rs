@@ -10,8 +10,8 @@ use parlor_proto::{
     identity::PeerId,
     program::{CopiesRefusal, CopiesRule, CopiesRuleError, Role},
     rights::{
-        Ledger, MAX_BILLING_PEERS, Receipt, ReceiptKind, Right, RightError, SignError, SignedRight,
-        Terms, Ticket, Verified, sign,
+        Ledger, MAX_BILLING_PEERS, Receipt, ReceiptKind, Right, RightError, SignError, SignedRight, Terms,
+        Ticket, Verified, sign,
     },
     wire::{CatalogResponse, MAX_OFFERS, Offer, RequestId, SupplyRequest, SupplyResponse},
 };

@@ -81,10 +81,7 @@ impl Charge {
     /// What is owed; `None` if the whole tariff is free.
     #[must_use]
     pub fn money(&self) -> Option<Money> {
-        Some(Money {
-            amount: self.amount(),
-            currency: self.currency?,
-        })
+        Some(Money { amount: self.amount(), currency: self.currency? })
     }
 }
 
@@ -117,33 +114,17 @@ pub struct Entry {
 pub fn charges(right: &Right, receipt: &Receipt, first_of_ticket: bool) -> Vec<Charge> {
     let ticket = right.ticket();
     let (currency, prices) = (ticket.terms.tariff.currency(), ticket.terms.tariff.prices());
-    let charge = |payer, kind, quantity, price| Charge {
-        payer,
-        kind,
-        quantity,
-        price,
-        currency,
-    };
+    let charge = |payer, kind, quantity, price| Charge { payer, kind, quantity, price, currency };
     let mut charges = Vec::new();
     if first_of_ticket {
-        charges.push(charge(
-            ticket.host,
-            ChargeKind::Copy,
-            u64::from(ticket.copies),
-            prices.copy,
-        ));
+        charges.push(charge(ticket.host, ChargeKind::Copy, u64::from(ticket.copies), prices.copy));
     }
     let payer = receipt.member;
     match receipt.kind {
         ReceiptKind::Received => charges.push(charge(payer, ChargeKind::Reception, 1, prices.reception)),
         ReceiptKind::Started => charges.push(charge(payer, ChargeKind::Use, 1, prices.per_use)),
         ReceiptKind::Used { from, to } => {
-            charges.push(charge(
-                payer,
-                ChargeKind::Minute,
-                begun_minutes(to.since(from)),
-                prices.minute,
-            ));
+            charges.push(charge(payer, ChargeKind::Minute, begun_minutes(to.since(from)), prices.minute));
         }
         ReceiptKind::Ended => {}
     }

@@ -59,19 +59,11 @@ impl Invoice {
     ) -> Result<Self, TotalTooLarge> {
         type Group<'a> = (&'a str, TicketHash, ChargeKind, u64, Currency);
         let mut groups: BTreeMap<Group<'a>, u64> = BTreeMap::new();
-        for Entry {
-            charge, name, ticket, ..
-        } in entries
-        {
-            let Some(currency) = charge
-                .currency
-                .filter(|_| charge.price > 0 && charge.payer == payer)
-            else {
+        for Entry { charge, name, ticket, .. } in entries {
+            let Some(currency) = charge.currency.filter(|_| charge.price > 0 && charge.payer == payer) else {
                 continue;
             };
-            let quantity = groups
-                .entry((name, *ticket, charge.kind, charge.price, currency))
-                .or_default();
+            let quantity = groups.entry((name, *ticket, charge.kind, charge.price, currency)).or_default();
             *quantity = quantity.checked_add(charge.quantity).ok_or(TotalTooLarge)?;
         }
         let mut lines = Vec::with_capacity(groups.len());
@@ -87,25 +79,12 @@ impl Invoice {
                 name: name.to_owned(),
                 kind,
                 quantity,
-                price: Money {
-                    amount: price,
-                    currency,
-                },
+                price: Money { amount: price, currency },
                 amount: Money { amount, currency },
             });
         }
-        let total = total
-            .into_iter()
-            .map(|(currency, amount)| Money { amount, currency })
-            .collect();
-        Ok(Self {
-            number,
-            date,
-            issuer,
-            payer,
-            lines,
-            total,
-        })
+        let total = total.into_iter().map(|(currency, amount)| Money { amount, currency }).collect();
+        Ok(Self { number, date, issuer, payer, lines, total })
     }
 }
 

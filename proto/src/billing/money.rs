@@ -39,12 +39,7 @@ impl Money {
         if decimals == 0 {
             return self.amount.to_string();
         }
-        format!(
-            "{}.{:0width$}",
-            self.amount / unit,
-            self.amount % unit,
-            width = decimals as usize
-        )
+        format!("{}.{:0width$}", self.amount / unit, self.amount % unit, width = decimals as usize)
     }
 }
 

@@ -71,15 +71,8 @@ impl Statement {
                 *sum = sum.checked_add(payer.total.amount).ok_or(TotalTooLarge)?;
             }
         }
-        let total = total
-            .into_iter()
-            .map(|(currency, amount)| Money { amount, currency })
-            .collect();
-        Ok(Self {
-            payers,
-            receptions,
-            total,
-        })
+        let total = total.into_iter().map(|(currency, amount)| Money { amount, currency }).collect();
+        Ok(Self { payers, receptions, total })
     }
 }
 
@@ -87,11 +80,8 @@ impl Statement {
 fn fold_free_lines(
     mut lines: BTreeMap<(PeerId, Option<Currency>), Payer>,
 ) -> Result<Vec<Payer>, TotalTooLarge> {
-    let free: Vec<PeerId> = lines
-        .keys()
-        .filter(|(_, currency)| currency.is_none())
-        .map(|key| key.0)
-        .collect();
+    let free: Vec<PeerId> =
+        lines.keys().filter(|(_, currency)| currency.is_none()).map(|key| key.0).collect();
     for payer in free {
         // `None` sorts before every currency: the line after this one, if it is the same payer's, is priced.
         let next = lines.range((payer, None)..).nth(1).map(|(key, _)| *key);
@@ -109,14 +99,7 @@ fn fold_free_lines(
 impl Payer {
     fn new(payer: PeerId, currency: Option<Currency>) -> Self {
         let total = Total { amount: 0, currency };
-        Self {
-            payer,
-            receptions: 0,
-            copies: 0,
-            uses: 0,
-            minutes: 0,
-            total,
-        }
+        Self { payer, receptions: 0, copies: 0, uses: 0, minutes: 0, total }
     }
 
     /// In the order of [`ChargeKind::ALL`].

@@ -62,9 +62,7 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -120,12 +118,7 @@ impl Prices {
     /// In the order of [`Self::KEYS`].
     #[must_use]
     pub fn from_array([copy, reception, per_use, minute]: [u64; 4]) -> Self {
-        Self {
-            copy,
-            reception,
-            per_use,
-            minute,
-        }
+        Self { copy, reception, per_use, minute }
     }
 }
 
@@ -146,12 +139,7 @@ impl Tariff {
     pub const FREE: Self = Self {
         version: Self::FIRST_VERSION,
         currency: None,
-        prices: Prices {
-            copy: 0,
-            reception: 0,
-            per_use: 0,
-            minute: 0,
-        },
+        prices: Prices { copy: 0, reception: 0, per_use: 0, minute: 0 },
     };
 
     /// A currency with at least one price above nought, or neither.
@@ -162,11 +150,7 @@ impl Tariff {
         if currency.is_some() == (prices == Prices::default()) {
             return Err(TariffError::Unpriced);
         }
-        Ok(Self {
-            version,
-            currency,
-            prices,
-        })
+        Ok(Self { version, currency, prices })
     }
 
     /// The same prices under another version.
@@ -221,9 +205,7 @@ impl FromStr for Tariff {
         let mut currency = None;
         let mut prices = [None; 4];
         for item in text.split(',').map(str::trim) {
-            let (key, amount) = item
-                .split_once('=')
-                .ok_or_else(|| TariffError::Item(item.to_owned()))?;
+            let (key, amount) = item.split_once('=').ok_or_else(|| TariffError::Item(item.to_owned()))?;
             let index = Prices::KEYS.iter().position(|known| *known == key);
             let index = index.ok_or_else(|| TariffError::Item(item.to_owned()))?;
             let (price, its) = amount_and_currency(amount, item)?;
@@ -235,11 +217,7 @@ impl FromStr for Tariff {
             }
         }
         let prices = Prices::from_array(prices.map(Option::unwrap_or_default));
-        Self::new(
-            Self::FIRST_VERSION,
-            currency.filter(|_| prices != Prices::default()),
-            prices,
-        )
+        Self::new(Self::FIRST_VERSION, currency.filter(|_| prices != Prices::default()), prices)
     }
 }
 
@@ -288,10 +266,7 @@ impl TryFrom<SerdeTariff> for Tariff {
 
 impl From<Tariff> for SerdeTariff {
     fn from(tariff: Tariff) -> Self {
-        Self {
-            version: tariff.version,
-            price: tariff.to_string(),
-        }
+        Self { version: tariff.version, price: tariff.to_string() }
     }
 }
 
@@ -305,15 +280,7 @@ mod tests {
     #[test]
     fn the_grammar() {
         let tariff: Tariff = "copy=100EUR, reception=5EUR,minute=1EUR".parse().unwrap();
-        assert_eq!(
-            tariff.prices(),
-            Prices {
-                copy: 100,
-                reception: 5,
-                per_use: 0,
-                minute: 1
-            }
-        );
+        assert_eq!(tariff.prices(), Prices { copy: 100, reception: 5, per_use: 0, minute: 1 });
         assert_eq!(tariff.currency().unwrap().as_str(), "EUR");
         assert_eq!(tariff.to_string(), "copy=100EUR,reception=5EUR,minute=1EUR");
         for free in ["", "free", "copy=0EUR", " use=0JPY "] {
@@ -325,53 +292,20 @@ mod tests {
     fn what_is_refused_says_why() {
         let cases = [
             ("copy=1EUR,copy=2EUR", "a price for `copy` is given twice"),
-            (
-                "copy=1EUR,use=2USD",
-                "one tariff has one currency, here are EUR and USD",
-            ),
-            (
-                "copy=1eur",
-                "not a currency: three upper-case letters are wanted, as in 100EUR",
-            ),
-            (
-                "copy=1",
-                "not a currency: three upper-case letters are wanted, as in 100EUR",
-            ),
-            (
-                "copy=1000000001EUR",
-                "a price of more than 1000000000 minor units",
-            ),
-            (
-                "copy=99999999999999999999999EUR",
-                "a price of more than 1000000000 minor units",
-            ),
+            ("copy=1EUR,use=2USD", "one tariff has one currency, here are EUR and USD"),
+            ("copy=1eur", "not a currency: three upper-case letters are wanted, as in 100EUR"),
+            ("copy=1", "not a currency: three upper-case letters are wanted, as in 100EUR"),
+            ("copy=1000000001EUR", "a price of more than 1000000000 minor units"),
+            ("copy=99999999999999999999999EUR", "a price of more than 1000000000 minor units"),
         ];
         for (text, why) in cases {
             assert_eq!(text.parse::<Tariff>().unwrap_err().to_string(), why, "{text}");
         }
-        for text in [
-            "copy",
-            "copies=1EUR",
-            "copy=EUR",
-            "copy=-1EUR",
-            "copy=1.5EUR",
-            ",",
-            "copy=1EUR,",
-        ] {
+        for text in ["copy", "copies=1EUR", "copy=EUR", "copy=-1EUR", "copy=1.5EUR", ",", "copy=1EUR,"] {
             assert!(text.parse::<Tariff>().is_err(), "{text}");
         }
         assert_eq!("x".repeat(201).parse::<Tariff>(), Err(TariffError::TooLong));
-        assert_eq!(
-            Tariff::new(
-                1,
-                None,
-                Prices {
-                    copy: 1,
-                    ..Prices::default()
-                }
-            ),
-            Err(TariffError::Unpriced)
-        );
+        assert_eq!(Tariff::new(1, None, Prices { copy: 1, ..Prices::default() }), Err(TariffError::Unpriced));
     }
 
     proptest! {

@@ -35,10 +35,7 @@ fn rights(price: &str) -> (Right, Right) {
         issued_at: NOW,
         not_before: NOW,
         expires: NOW + Duration::from_secs(1000),
-        terms: Terms {
-            tariff: price.parse().unwrap(),
-            lease: None,
-        },
+        terms: Terms { tariff: price.parse().unwrap(), lease: None },
         billing: vec![],
         offline_issue: false,
     };
@@ -67,10 +64,7 @@ fn charged(right: &Right, kind: ReceiptKind, first: bool) -> Vec<(PeerId, Charge
         at: NOW,
     };
     let charges = charges(right, &receipt, first);
-    charges
-        .iter()
-        .map(|charge| (charge.payer, charge.kind, charge.quantity, charge.amount()))
-        .collect()
+    charges.iter().map(|charge| (charge.payer, charge.kind, charge.quantity, charge.amount())).collect()
 }
 
 fn entry(payer: u8, kind: ChargeKind, quantity: u64, price: u64, currency: Option<&str>) -> Entry {
@@ -84,13 +78,7 @@ fn entry(payer: u8, kind: ChargeKind, quantity: u64, price: u64, currency: Optio
         program: ProgramId([7; 32]),
         name: "chat".to_owned(),
         member: peer(payer),
-        charge: Charge {
-            payer: peer(payer),
-            kind,
-            quantity,
-            price,
-            currency,
-        },
+        charge: Charge { payer: peer(payer), kind, quantity, price, currency },
     }
 }
 
@@ -99,19 +87,10 @@ fn the_host_pays_for_the_copies_and_each_node_for_its_own() {
     let (host, member) = rights("copy=100EUR,reception=5EUR,use=7EUR,minute=2EUR");
     assert_eq!(
         charged(&member, ReceiptKind::Received, true),
-        [
-            (peer(2), ChargeKind::Copy, 5, 500),
-            (peer(3), ChargeKind::Reception, 1, 5)
-        ]
+        [(peer(2), ChargeKind::Copy, 5, 500), (peer(3), ChargeKind::Reception, 1, 5)]
     );
-    assert_eq!(
-        charged(&host, ReceiptKind::Received, false),
-        [(peer(2), ChargeKind::Reception, 1, 5)]
-    );
-    assert_eq!(
-        charged(&member, ReceiptKind::Started, false),
-        [(peer(3), ChargeKind::Use, 1, 7)]
-    );
+    assert_eq!(charged(&host, ReceiptKind::Received, false), [(peer(2), ChargeKind::Reception, 1, 5)]);
+    assert_eq!(charged(&member, ReceiptKind::Started, false), [(peer(3), ChargeKind::Use, 1, 7)]);
     assert_eq!(charged(&member, ReceiptKind::Ended, false), []);
 }
 
@@ -119,10 +98,7 @@ fn the_host_pays_for_the_copies_and_each_node_for_its_own() {
 fn begun_minutes_count_in_full() {
     let (_, member) = rights("minute=2EUR");
     for (seconds, minutes) in [(0, 0), (1, 1), (60, 1), (61, 2), (3600, 60)] {
-        let kind = ReceiptKind::Used {
-            from: NOW,
-            to: NOW + Duration::from_secs(seconds),
-        };
+        let kind = ReceiptKind::Used { from: NOW, to: NOW + Duration::from_secs(seconds) };
         let charge = (peer(3), ChargeKind::Minute, minutes, 2 * minutes);
         assert_eq!(charged(&member, kind, false), [charge], "{seconds} s");
     }
@@ -131,19 +107,14 @@ fn begun_minutes_count_in_full() {
 #[test]
 fn what_is_free_is_counted_all_the_same() {
     let (_, member) = rights("free");
-    let free = [
-        (peer(2), ChargeKind::Copy, 5, 0),
-        (peer(3), ChargeKind::Reception, 1, 0),
-    ];
+    let free = [(peer(2), ChargeKind::Copy, 5, 0), (peer(3), ChargeKind::Reception, 1, 0)];
     assert_eq!(charged(&member, ReceiptKind::Received, true), free);
 }
 
 #[test]
 fn a_statement_has_the_shape_that_is_promised() {
-    let book = [
-        entry(2, ChargeKind::Copy, 2, 100, Some("EUR")),
-        entry(2, ChargeKind::Reception, 1, 5, Some("EUR")),
-    ];
+    let book =
+        [entry(2, ChargeKind::Copy, 2, 100, Some("EUR")), entry(2, ChargeKind::Reception, 1, 5, Some("EUR"))];
     let text = json(&Statement::of(&book).unwrap());
     let expected = format!(
         r#"{{"payers":[{{"payer":"{}","receptions":1,"copies":2,"uses":0,"minutes":0,"total":{{"amount":205,"currency":"EUR"}}}}],"receptions":1,"total":[{{"amount":205,"currency":"EUR"}}]}}"#,
@@ -172,11 +143,8 @@ fn free_and_priced_things_of_one_payer_are_one_line() {
         entry(3, ChargeKind::Use, 1, 5, Some("JPY")),
     ];
     let statement = Statement::of(&book).unwrap();
-    let lines: Vec<_> = statement
-        .payers
-        .iter()
-        .map(|line| (line.receptions, line.uses, line.total.amount))
-        .collect();
+    let lines: Vec<_> =
+        statement.payers.iter().map(|line| (line.receptions, line.uses, line.total.amount)).collect();
     assert_eq!(lines, [(2, 0, 5), (0, 1, 5)]);
 }
 
@@ -213,13 +181,7 @@ fn an_invoice_is_of_one_payer_and_adds_up() {
 
 #[test]
 fn money_has_the_decimals_of_its_currency() {
-    let shown = |amount, code: &str| {
-        Money {
-            amount,
-            currency: code.parse().unwrap(),
-        }
-        .to_string()
-    };
+    let shown = |amount, code: &str| Money { amount, currency: code.parse().unwrap() }.to_string();
     assert_eq!(shown(5, "EUR"), "0.05 EUR");
     assert_eq!(shown(1234, "EUR"), "12.34 EUR");
     assert_eq!(shown(1234, "JPY"), "1234 JPY");

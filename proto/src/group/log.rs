@@ -97,21 +97,12 @@ mod tests {
 
     fn update(sender: PeerId, number: u64) -> Update {
         let session = SessionId([1; 16]);
-        Update {
-            session,
-            sender,
-            number,
-            at: Timestamp(0),
-            payload: b"x".to_vec(),
-        }
+        Update { session, sender, number, at: Timestamp(0), payload: b"x".to_vec() }
     }
 
     #[test]
     fn each_sender_has_its_own_order() {
-        let (a, b) = (
-            Identity::from_seed(&[1; 32]).peer(),
-            Identity::from_seed(&[2; 32]).peer(),
-        );
+        let (a, b) = (Identity::from_seed(&[1; 32]).peer(), Identity::from_seed(&[2; 32]).peer());
         let mut log = Log::default();
         assert_eq!(log.judge(&update(a, 1)), Verdict::Append);
         log.appended(a);
@@ -123,10 +114,7 @@ mod tests {
 
     #[test]
     fn vectors_show_what_the_other_lacks() {
-        let (a, b) = (
-            Identity::from_seed(&[1; 32]).peer(),
-            Identity::from_seed(&[2; 32]).peer(),
-        );
+        let (a, b) = (Identity::from_seed(&[1; 32]).peer(), Identity::from_seed(&[2; 32]).peer());
         let mine = Heads([(a, 5), (b, 2)].into());
         let theirs = Heads([(a, 3), (b, 2)].into());
         assert_eq!(mine.ahead_of(&theirs).collect::<Vec<_>>(), [(a, 3)]);

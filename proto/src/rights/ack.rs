@@ -109,10 +109,7 @@ impl Item for Ack {
                 0 => Verdict::Accepted,
                 1 => Verdict::Refused(Refusal::HostCheated),
                 _ => {
-                    return Err(ClaimError::Mistyped {
-                        claim: "verdict",
-                        wanted: "a known verdict",
-                    });
+                    return Err(ClaimError::Mistyped { claim: "verdict", wanted: "a known verdict" });
                 }
             },
         })

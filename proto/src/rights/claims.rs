@@ -160,12 +160,7 @@ impl Claims {
     pub fn encode(mut self) -> Vec<u8> {
         // Bytewise order of the encoded keys: positive ones first, each by magnitude.
         self.0.sort_by_key(|(key, _)| (*key < 0, key.unsigned_abs()));
-        let map = Value::Map(
-            self.0
-                .into_iter()
-                .map(|(key, value)| (Value::from(key), value))
-                .collect(),
-        );
+        let map = Value::Map(self.0.into_iter().map(|(key, value)| (Value::from(key), value)).collect());
         let mut bytes = Vec::new();
         ciborium::into_writer(&map, &mut bytes).expect("a Vec takes any CBOR value");
         bytes
@@ -183,10 +178,8 @@ impl Claims {
         }
         let mut claims = Vec::with_capacity(map.len());
         for (key, value) in map {
-            let key = key
-                .as_integer()
-                .and_then(|key| i64::try_from(key).ok())
-                .ok_or(ClaimError::NotClaims)?;
+            let key =
+                key.as_integer().and_then(|key| i64::try_from(key).ok()).ok_or(ClaimError::NotClaims)?;
             if claims.iter().any(|(known, _)| *known == key) {
                 return Err(ClaimError::Duplicate(key));
             }
@@ -203,10 +196,7 @@ impl Claims {
         let (_, value) = self.0.swap_remove(index);
         match C::from_value(value) {
             Some(claim) => Ok(Some(claim)),
-            None => Err(ClaimError::Mistyped {
-                claim: key.1,
-                wanted: C::WANTED,
-            }),
+            None => Err(ClaimError::Mistyped { claim: key.1, wanted: C::WANTED }),
         }
     }
 
@@ -226,9 +216,7 @@ impl Claims {
 
 impl fmt::Debug for Claims {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map()
-            .entries(self.0.iter().map(|(key, value)| (key, value)))
-            .finish()
+        f.debug_map().entries(self.0.iter().map(|(key, value)| (key, value))).finish()
     }
 }
 
@@ -238,9 +226,7 @@ mod tests {
     use crate::{ids::ProgramId, time::Timestamp};
 
     fn claims() -> Claims {
-        Claims(Vec::new())
-            .with(key::PROGRAM, &ProgramId([1; 32]))
-            .with(key::K, &7u32)
+        Claims(Vec::new()).with(key::PROGRAM, &ProgramId([1; 32])).with(key::K, &7u32)
     }
 
     #[test]
@@ -250,10 +236,7 @@ mod tests {
         let wanted = "16 bytes";
         assert_eq!(
             read.clone().take::<[u8; 16]>(key::PROGRAM),
-            Err(ClaimError::Mistyped {
-                claim: "program",
-                wanted
-            })
+            Err(ClaimError::Mistyped { claim: "program", wanted })
         );
         assert_eq!(read.take(key::PROGRAM), Ok(ProgramId([1; 32])));
         assert_eq!(read.clone().finish(), Err(ClaimError::Unknown(-65544)));
@@ -278,15 +261,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_deterministic_order() {
-        let bytes = claims()
-            .with(key::ID, &[0; 16])
-            .with(key::EXPIRES, &Timestamp(1999))
-            .encode();
-        assert_eq!(
-            bytes[..4],
-            [0xa4, 0x04, 0x01, 0x07],
-            "exp first, in whole seconds, then cti"
-        );
+        let bytes = claims().with(key::ID, &[0; 16]).with(key::EXPIRES, &Timestamp(1999)).encode();
+        assert_eq!(bytes[..4], [0xa4, 0x04, 0x01, 0x07], "exp first, in whole seconds, then cti");
         assert_eq!(bytes[21..26], [0x3a, 0x00, 0x01, 0x00, 0x00], "then -65537");
     }
 }

@@ -139,30 +139,21 @@ pub struct Verified<T: Item>(Arc<Parts<T>>);
 pub fn sign<T: Item>(item: &T, identity: &Identity) -> Result<Verified<T>, SignError> {
     let (issuer, signer) = (item.issuer(), identity.peer());
     if issuer != signer {
-        return Err(SignError::NotIssuer {
-            kind: T::NAME,
-            issuer,
-            signer,
-        });
+        return Err(SignError::NotIssuer { kind: T::NAME, issuer, signer });
     }
     let envelope = CoseSign1Builder::new()
         .protected(HeaderBuilder::new().algorithm(iana::Algorithm::EdDSA).build())
         .payload(item.to_claims().encode())
         .create_signature(T::CONTEXT.as_bytes(), |message| identity.sign(message).to_vec())
         .build();
-    let bytes = envelope
-        .to_tagged_vec()
-        .map_err(|error| T::fault(Fault::Cose(error)))?;
+    let bytes = envelope.to_tagged_vec().map_err(|error| T::fault(Fault::Cose(error)))?;
     Ok(Verified(Signed::decode(&bytes)?.0))
 }
 
 /// Keeps `fault` out of the public trait.
 trait Faulty: Item {
     fn fault(fault: Fault) -> DecodeError {
-        DecodeError {
-            kind: Self::NAME,
-            fault,
-        }
+        DecodeError { kind: Self::NAME, fault }
     }
 }
 
@@ -193,10 +184,7 @@ impl<T: Item> Signed<T> {
 
     fn try_decode(bytes: &[u8]) -> Result<Self, Fault> {
         let envelope = open(bytes, T::MAX_LEN)?;
-        let payload = envelope
-            .payload
-            .as_deref()
-            .ok_or(Fault::Claims(ClaimError::NotClaims))?;
+        let payload = envelope.payload.as_deref().ok_or(Fault::Claims(ClaimError::NotClaims))?;
         let mut claims = Claims::decode(payload)?;
         let item = T::from_claims(&mut claims)?;
         claims.finish()?;
@@ -205,30 +193,16 @@ impl<T: Item> Signed<T> {
         }
         let signed = envelope.tbs_data(T::CONTEXT.as_bytes());
         let hash = T::hash_from(*blake3::hash(&signed).as_bytes());
-        Ok(Self(Arc::new(Parts {
-            bytes: bytes.to_vec(),
-            envelope,
-            item,
-            hash,
-        })))
+        Ok(Self(Arc::new(Parts { bytes: bytes.to_vec(), envelope, item, hash })))
     }
 
     /// Checks the signature against the issuer's PeerId.
     pub fn verify(self) -> Result<Verified<T>, VerifyError> {
         let issuer = self.0.item.issuer();
-        let wrong = VerifyError {
-            kind: T::NAME,
-            issuer,
-        };
-        self.0
-            .envelope
-            .verify_signature(T::CONTEXT.as_bytes(), |signature, message| {
-                if issuer.verifies(message, signature) {
-                    Ok(())
-                } else {
-                    Err(wrong)
-                }
-            })?;
+        let wrong = VerifyError { kind: T::NAME, issuer };
+        self.0.envelope.verify_signature(T::CONTEXT.as_bytes(), |signature, message| {
+            if issuer.verifies(message, signature) { Ok(()) } else { Err(wrong) }
+        })?;
         Ok(Verified(self.0))
     }
 
@@ -292,9 +266,7 @@ macro_rules! common_traits {
 
         impl<T: Item> fmt::Debug for $type<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_tuple(stringify!($type))
-                    .field(&self.0.item)
-                    .finish()
+                f.debug_tuple(stringify!($type)).field(&self.0.item).finish()
             }
         }
 
@@ -328,8 +300,6 @@ impl<'de, T: Item> Deserialize<'de> for Signed<T> {
 /// Verifies, so that a database that somebody tampered with is found out as well.
 impl<'de, T: Item> Deserialize<'de> for Verified<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Signed::deserialize(deserializer)?
-            .verify()
-            .map_err(D::Error::custom)
+        Signed::deserialize(deserializer)?.verify().map_err(D::Error::custom)
     }
 }

@@ -49,11 +49,7 @@ impl EquivocationProof {
     /// The proof that is in two slots, in whichever order, if there is one.
     #[must_use]
     pub fn find(one: &Verified<Slot>, other: &Verified<Slot>) -> Option<Self> {
-        let (first, second) = if one.generation <= other.generation {
-            (one, other)
-        } else {
-            (other, one)
-        };
+        let (first, second) = if one.generation <= other.generation { (one, other) } else { (other, one) };
         let same_place = (first.host, first.ticket, first.k) == (second.host, second.ticket, second.k);
         if !same_place {
             return None;
@@ -63,10 +59,7 @@ impl EquivocationProof {
         } else {
             first.generation.checked_add(1) == Some(second.generation) && !released_by(second, first.member)
         };
-        contradiction.then(|| Self {
-            first: first.clone(),
-            second: second.clone(),
-        })
+        contradiction.then(|| Self { first: first.clone(), second: second.clone() })
     }
 
     /// The host that signed both.
@@ -128,9 +121,7 @@ impl EquivocationProof {
 /// Whether the release that `slot` rests on is by `member`. A forged release proves nothing about the host's
 /// other slots, and such a slot is refused anyway.
 fn released_by(slot: &Slot, member: PeerId) -> bool {
-    slot.release
-        .as_ref()
-        .is_none_or(|release| release.unverified().member == member)
+    slot.release.as_ref().is_none_or(|release| release.unverified().member == member)
 }
 
 /// Looks for equivocation among the slots that a node sees.
@@ -148,11 +139,7 @@ impl Watch {
     /// A watch that remembers up to `bound` slots, at least one.
     #[must_use]
     pub fn new(bound: usize) -> Self {
-        Self {
-            bound: bound.max(1),
-            slots: BTreeMap::new(),
-            oldest_first: VecDeque::new(),
-        }
+        Self { bound: bound.max(1), slots: BTreeMap::new(), oldest_first: VecDeque::new() }
     }
 
     /// Looks at a slot, which the caller has checked against its ticket ([`Verified::<Slot>::check`]).
@@ -161,9 +148,7 @@ impl Watch {
     pub fn observe(&mut self, slot: &Verified<Slot>) -> Option<EquivocationProof> {
         let generations = slot.generation.saturating_sub(1)..=slot.generation.saturating_add(1);
         let known = generations.filter_map(|generation| self.slots.get(&(slot.ticket, slot.k, generation)));
-        let proof = known
-            .into_iter()
-            .find_map(|known| EquivocationProof::find(known, slot));
+        let proof = known.into_iter().find_map(|known| EquivocationProof::find(known, slot));
         self.remember(slot);
         proof
     }

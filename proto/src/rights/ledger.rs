@@ -80,12 +80,7 @@ impl Ledger {
     /// An empty book.
     #[must_use]
     pub fn new(ticket: Verified<Ticket>) -> Self {
-        Self {
-            ticket,
-            slots: BTreeMap::new(),
-            released: BTreeMap::new(),
-            members: BTreeMap::new(),
-        }
+        Self { ticket, slots: BTreeMap::new(), released: BTreeMap::new(), members: BTreeMap::new() }
     }
 
     /// From its parts, in any order. Checks all but that the ticket is good now.
@@ -115,11 +110,7 @@ impl Ledger {
         let seen = ledger.slots.len() + ledger.released.len();
         let last = ledger.slots.keys().chain(ledger.released.keys()).max();
         let too_large = last.is_some_and(|last| *last as usize >= seen || *last >= ledger.ticket.copies);
-        if too_large {
-            Err(RestoreError::Numbers)
-        } else {
-            Ok(ledger)
-        }
+        if too_large { Err(RestoreError::Numbers) } else { Ok(ledger) }
     }
 
     /// Grants `member` a slot, signed by the host. Asking again gives the same slot, byte for byte, also when
@@ -139,15 +130,7 @@ impl Ledger {
         }
         let (k, generation, release) = self.next_place()?;
         let ticket = self.ticket.hash();
-        let slot = Slot {
-            ticket,
-            k,
-            generation,
-            host: host.peer(),
-            member,
-            issued_at: now,
-            release,
-        };
+        let slot = Slot { ticket, k, generation, host: host.peer(), member, issued_at: now, release };
         let slot = sign(&slot, host)?;
         self.released.remove(&k);
         self.members.insert(member, k);
@@ -164,11 +147,7 @@ impl Ledger {
         }
         let copies = self.ticket.copies;
         let next = u32::try_from(self.slots.len() + self.released.len()).unwrap_or(u32::MAX);
-        if next < copies {
-            Ok((next, 0, None))
-        } else {
-            Err(GrantError::NoCopiesLeft { copies })
-        }
+        if next < copies { Ok((next, 0, None)) } else { Err(GrantError::NoCopiesLeft { copies }) }
     }
 
     /// Takes a slot back. The same release again changes nothing.
@@ -176,10 +155,7 @@ impl Ledger {
         let release = release.verify()?;
         let k = release.k;
         let known = |other: &Signed<Release>| other.unverified() == &*release;
-        let taken_back = self
-            .released
-            .get(&k)
-            .is_some_and(|other| other.hash() == release.hash());
+        let taken_back = self.released.get(&k).is_some_and(|other| other.hash() == release.hash());
         let slot = self.slots.get(&k);
         if taken_back || slot.and_then(|slot| slot.release.as_ref()).is_some_and(known) {
             return Ok(());

@@ -137,24 +137,15 @@ impl Verified<Receipt> {
     #[must_use]
     pub fn subject(&self, right: &Right) -> Subject {
         let (ticket, member) = (self.ticket, self.member);
-        let place = right.slot().map_or("host".to_owned(), |slot| {
-            format!("{}.{}", slot.k, slot.generation)
-        });
-        let session = self
-            .session
-            .map(|session| session.to_string())
-            .unwrap_or_default();
+        let place = right.slot().map_or("host".to_owned(), |slot| format!("{}.{}", slot.k, slot.generation));
+        let session = self.session.map(|session| session.to_string()).unwrap_or_default();
         Subject(match self.kind {
             ReceiptKind::Received => format!("received/{ticket}/{member}/{place}"),
             ReceiptKind::Started | ReceiptKind::Ended => {
                 format!("{}/{ticket}/{member}/{session}", self.kind.name())
             }
             ReceiptKind::Used { from, to } => {
-                format!(
-                    "used/{ticket}/{member}/{session}/{}-{}",
-                    from.as_secs(),
-                    to.as_secs()
-                )
+                format!("used/{ticket}/{member}/{session}/{}-{}", from.as_secs(), to.as_secs())
             }
         })
     }
@@ -186,9 +177,7 @@ impl Receipt {
     /// The program was in use from `from` until `at`. `None` where the tariff does not charge minutes.
     #[must_use]
     pub fn used(right: &Right, session: SessionId, from: Timestamp, at: Timestamp) -> Option<Self> {
-        let from = from
-            .max(Timestamp(at.0.saturating_sub(MAX_USED.as_millis() as u64)))
-            .min(at);
+        let from = from.max(Timestamp(at.0.saturating_sub(MAX_USED.as_millis() as u64))).min(at);
         (right.ticket().terms.tariff.prices().minute > 0)
             .then(|| Self::new(right, Some(session), ReceiptKind::Used { from, to: at }, at))
     }
@@ -241,16 +230,10 @@ impl Item for Receipt {
         let kind = match claims.take::<u32>(key::KIND)? {
             0 => ReceiptKind::Received,
             1 => ReceiptKind::Started,
-            2 => ReceiptKind::Used {
-                from: claims.take(key::USED_FROM)?,
-                to: claims.take(key::USED_TO)?,
-            },
+            2 => ReceiptKind::Used { from: claims.take(key::USED_FROM)?, to: claims.take(key::USED_TO)? },
             3 => ReceiptKind::Ended,
             _ => {
-                return Err(ClaimError::Mistyped {
-                    claim: "kind",
-                    wanted: "a kind of receipt",
-                });
+                return Err(ClaimError::Mistyped { claim: "kind", wanted: "a kind of receipt" });
             }
         };
         let receipt = Self {

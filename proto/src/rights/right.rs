@@ -55,10 +55,7 @@ impl Right {
     ) -> Result<Self, RightError> {
         ticket.check_time(now)?;
         slot.check(&ticket)?;
-        Ok(Self {
-            ticket,
-            slot: Some(slot),
-        })
+        Ok(Self { ticket, slot: Some(slot) })
     }
 
     /// The right of the ticket's host itself, whenever it is good.
@@ -70,10 +67,7 @@ impl Right {
     /// The right of the slot's member, whenever it is good.
     pub fn of_member(ticket: Verified<Ticket>, slot: Verified<Slot>) -> Result<Self, SlotError> {
         slot.check(&ticket)?;
-        Ok(Self {
-            ticket,
-            slot: Some(slot),
-        })
+        Ok(Self { ticket, slot: Some(slot) })
     }
 
     /// Who may have a copy.
@@ -102,10 +96,7 @@ impl Right {
     /// For sending it to somebody, who will verify it for themselves.
     #[must_use]
     pub fn to_signed(&self) -> SignedRight {
-        SignedRight {
-            ticket: self.ticket.to_signed(),
-            slot: self.slot.as_ref().map(Verified::to_signed),
-        }
+        SignedRight { ticket: self.ticket.to_signed(), slot: self.slot.as_ref().map(Verified::to_signed) }
     }
 }
 

@@ -77,10 +77,7 @@ impl Verified<Slot> {
             return Err(SlotError::NotTheHost(self.host));
         }
         if self.k >= ticket.copies {
-            return Err(SlotError::BeyondCopies {
-                k: self.k,
-                copies: ticket.copies,
-            });
+            return Err(SlotError::BeyondCopies { k: self.k, copies: ticket.copies });
         }
         if self.member == self.host {
             return Err(SlotError::MemberIsHost);
@@ -133,9 +130,7 @@ impl Item for Slot {
             release: claims.take_some(key::RELEASE)?,
         };
         if slot.release.is_some() != (slot.generation > 0) {
-            return Err(ClaimError::Inconsistent(
-                "a release goes with every generation but the first",
-            ));
+            return Err(ClaimError::Inconsistent("a release goes with every generation but the first"));
         }
         Ok(slot)
     }

@@ -106,14 +106,10 @@ impl Ticket {
     /// Whether it is good at `now`. A clock may be behind the origin's by [`CLOCK_SKEW`].
     pub fn check_time(&self, now: Timestamp) -> Result<(), TicketError> {
         if now >= self.expires {
-            return Err(TicketError::Expired {
-                since: now.since(self.expires),
-            });
+            return Err(TicketError::Expired { since: now.since(self.expires) });
         }
         if now + CLOCK_SKEW < self.not_before {
-            return Err(TicketError::NotYetValid {
-                until: self.not_before.since(now),
-            });
+            return Err(TicketError::NotYetValid { until: self.not_before.since(now) });
         }
         Ok(())
     }
@@ -124,10 +120,7 @@ impl Ticket {
             return wrong("copies", "a number from 1 to 1000000");
         }
         if self.name.is_empty() || self.name.len() > MAX_NAME_LEN || self.name.chars().any(char::is_control) {
-            return wrong(
-                "sub",
-                "a program name of 1 to 256 bytes without control characters",
-            );
+            return wrong("sub", "a program name of 1 to 256 bytes without control characters");
         }
         if self.billing.len() > MAX_BILLING_PEERS {
             return wrong("billing", "a list of at most 8 peers");
@@ -143,10 +136,7 @@ impl Verified<Ticket> {
     /// Whether `host` may distribute under it at `now`.
     pub fn check(&self, host: PeerId, now: Timestamp) -> Result<(), TicketError> {
         if self.host != host {
-            return Err(TicketError::OtherHost {
-                host: self.host,
-                asked: host,
-            });
+            return Err(TicketError::OtherHost { host: self.host, asked: host });
         }
         self.check_time(now)
     }
@@ -189,10 +179,7 @@ impl Item for Ticket {
             issued_at: claims.take(key::AT)?,
             not_before: claims.take(key::NOT_BEFORE)?,
             expires: claims.take(key::EXPIRES)?,
-            terms: Terms {
-                tariff: claims.take(key::TARIFF)?,
-                lease: claims.take_some(key::LEASE)?,
-            },
+            terms: Terms { tariff: claims.take(key::TARIFF)?, lease: claims.take_some(key::LEASE)? },
             billing: claims.take(key::BILLING)?,
             offline_issue: claims.take(key::OFFLINE_ISSUE)?,
         };

@@ -70,9 +70,7 @@ impl Channel {
             return None;
         }
         self.attempts = self.attempts.saturating_add(1);
-        let wait = FIRST_RETRY
-            .saturating_mul(1 << self.attempts.min(10).saturating_sub(1))
-            .min(LAST_RETRY);
+        let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(10).saturating_sub(1)).min(LAST_RETRY);
         self.due = Some(now + wait);
         self.sent = self.waiting.len();
         Some((self.base, self.waiting.iter().cloned().collect()))
@@ -81,11 +79,7 @@ impl Channel {
     /// When [`Channel::poll`] next has something to do.
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        if self.closed || self.waiting.is_empty() {
-            None
-        } else {
-            self.due
-        }
+        if self.closed || self.waiting.is_empty() { None } else { self.due }
     }
 
     /// The peer has durably taken all below `next`. Late and forged answers are ignored.
@@ -171,10 +165,7 @@ mod tests {
         a.say(Message::Start, T);
         a.say(Message::End, T);
         a.taken(2, T);
-        assert!(
-            !a.is_idle(),
-            "nothing was sent yet, so nothing can have been taken"
-        );
+        assert!(!a.is_idle(), "nothing was sent yet, so nothing can have been taken");
         a.poll(T);
         a.taken(99, T);
         assert!(!a.is_idle());

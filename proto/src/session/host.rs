@@ -222,13 +222,8 @@ impl Host {
     #[must_use]
     pub fn group(&self) -> Option<Vec<Contact>> {
         let in_group = |seat: &&Seat| seat.state.in_group();
-        (self.state != HostState::Ended).then(|| {
-            self.seats
-                .values()
-                .filter(in_group)
-                .map(|seat| seat.contact.clone())
-                .collect()
-        })
+        (self.state != HostState::Ended)
+            .then(|| self.seats.values().filter(in_group).map(|seat| seat.contact.clone()).collect())
     }
 
     /// Whether the program runs on this node now (ST26).
@@ -243,10 +238,7 @@ impl Host {
         let messages = self.seats.values().filter_map(|seat| seat.channel.due());
         let unanswered = |seat: &&Seat| seat.state == SeatState::Invited && self.state != HostState::Ended;
         let expiries = self.seats.values().filter(unanswered).map(|seat| seat.expires);
-        let farewell = self
-            .ended_at
-            .filter(|_| !self.is_settled())
-            .map(|ended| ended + FAREWELL);
+        let farewell = self.ended_at.filter(|_| !self.is_settled()).map(|ended| ended + FAREWELL);
         messages.chain(expiries).chain(farewell).min()
     }
 
@@ -272,15 +264,8 @@ impl Host {
         let now = context.now;
         match input {
             HostInput::Invite(contacts) => self.invite(contacts, context)?,
-            HostInput::Message {
-                from,
-                first,
-                messages,
-            } => {
-                let heard = self
-                    .seats
-                    .get_mut(&from)
-                    .map(|seat| seat.channel.hear(first, messages));
+            HostInput::Message { from, first, messages } => {
+                let heard = self.seats.get_mut(&from).map(|seat| seat.channel.hear(first, messages));
                 for message in heard.unwrap_or_default() {
                     self.heard(from, message, context);
                 }
@@ -299,11 +284,7 @@ impl Host {
         self.start_when_everyone_is_ready(context, &mut outputs)?;
         for (to, seat) in &mut self.seats {
             if let Some((first, messages)) = seat.channel.poll(now) {
-                outputs.push(HostOutput::Send {
-                    to: *to,
-                    first,
-                    messages,
-                });
+                outputs.push(HostOutput::Send { to: *to, first, messages });
             }
         }
         Ok(outputs)
@@ -314,10 +295,7 @@ impl Host {
         if self.state == HostState::Ended {
             return Err(HostError::Ended);
         }
-        let new = contacts
-            .iter()
-            .filter(|contact| !self.seats.contains_key(&contact.peer))
-            .count();
+        let new = contacts.iter().filter(|contact| !self.seats.contains_key(&contact.peer)).count();
         if self.seats.len() + new > MAX_SEATS {
             return Err(HostError::Full);
         }
@@ -345,8 +323,7 @@ impl Host {
                 continue;
             }
             (seat.state, seat.why, seat.expires) = (SeatState::Invited, None, expires);
-            seat.channel
-                .say(Message::Invite(Box::new(invitation.clone())), context.now);
+            seat.channel.say(Message::Invite(Box::new(invitation.clone())), context.now);
         }
         Ok(())
     }
@@ -385,6 +362,16 @@ impl Host {
             }
             Message::Leave if seat.state.in_group() => {
                 self.give_up(from, SeatState::Left, None, context);
+            }
+            Message::Release(release) => {
+                let in_group = seat.state.in_group();
+                // One that does not stand up frees nothing, but who says so has gone all the same.
+                let of_sender = release.unverified().member == from;
+                let released = of_sender && context.ledger.release(release).is_ok();
+                if in_group {
+                    let why = released.then(|| "gave its copy back".to_owned());
+                    self.give_up(from, SeatState::Left, why, context);
+                }
             }
             // Anything else is out of step: a member that misbehaves, or one that speaks after it was let go.
             _ => {}
@@ -454,20 +441,13 @@ impl Host {
     /// ST18: everyone in the group learns who is in it.
     fn tell_roster(&mut self, context: &HostContext<'_>) {
         let entry = |seat: &Seat| {
-            let slot = seat.slot.as_ref().filter(|_| seat.state.in_group())?;
-            Some(RosterEntry {
-                slot: slot.to_signed(),
-                contact: seat.contact.clone(),
-                state: seat.state,
-            })
+            let slot = seat.slot.as_ref()?.to_signed();
+            Some(RosterEntry { slot, contact: seat.contact.clone(), state: seat.state })
         };
-        let roster = Roster {
-            host: context.me.clone(),
-            members: self.seats.values().filter_map(entry).collect(),
-        };
+        let roster =
+            Roster { host: context.me.clone(), members: self.seats.values().filter_map(entry).collect() };
         for seat in self.seats.values_mut().filter(|seat| seat.state.in_group()) {
-            seat.channel
-                .say(Message::Roster(Box::new(roster.clone())), context.now);
+            seat.channel.say(Message::Roster(Box::new(roster.clone())), context.now);
         }
     }
 
@@ -502,11 +482,7 @@ impl Host {
     fn start(&mut self, context: &HostContext<'_>, outputs: &mut Vec<HostOutput>) -> Result<(), HostError> {
         self.state = HostState::Running;
         self.running_since = Some(context.now);
-        for seat in self
-            .seats
-            .values_mut()
-            .filter(|seat| seat.state == SeatState::Ready)
-        {
+        for seat in self.seats.values_mut().filter(|seat| seat.state == SeatState::Ready) {
             seat.channel.say(Message::Start, context.now);
         }
         if let Some(receipt) = Receipt::started(&self.right(), self.session, context.now) {
@@ -593,10 +569,7 @@ impl Host {
     }
 
     fn receipt(&self, receipt: Receipt, context: &HostContext<'_>) -> Result<HostOutput, HostError> {
-        Ok(HostOutput::Receipt(Box::new((
-            self.right(),
-            sign(&receipt, context.identity)?,
-        ))))
+        Ok(HostOutput::Receipt(Box::new((self.right(), sign(&receipt, context.identity)?))))
     }
 
     fn right(&self) -> Right {

@@ -16,8 +16,8 @@ use crate::{
     identity::{Identity, PeerId},
     ids::SessionId,
     rights::{
-        EquivocationProof, Receipt, ReceiptKind, Right, SignError, Signed, Slot, Ticket, TicketError,
-        Verified, VerifyError, sign,
+        EquivocationProof, Receipt, ReceiptKind, Release, Right, SignError, Signed, Slot, Ticket,
+        TicketError, Verified, VerifyError, sign,
     },
     time::Timestamp,
 };
@@ -85,10 +85,7 @@ impl MemberState {
     /// Whether nothing follows, unless the host invites again.
     #[must_use]
     pub fn is_final(self) -> bool {
-        !matches!(
-            self,
-            Self::Invited | Self::Accepted | Self::Receiving | Self::Ready | Self::Running
-        )
+        !matches!(self, Self::Invited | Self::Accepted | Self::Receiving | Self::Ready | Self::Running)
     }
 
     /// The word for people and for JSON.
@@ -146,6 +143,8 @@ pub enum MemberInput {
     Resume,
     /// The user leaves.
     Leave,
+    /// ST29: the copy is discarded: its slot goes back to the host. A member that has not left yet leaves.
+    Discard,
     /// The node has started anew.
     Restarted,
     /// The time that [`Member::due`] named has come.
@@ -288,7 +287,7 @@ impl Member {
         self.suspended || self.suspended_by_host
     }
 
-    /// Everyone with a slot, this node too, as the host last told.
+    /// Everyone who has or had a slot, this node too, as the host last told.
     pub fn roster(&self) -> impl Iterator<Item = &RosterEntry> {
         self.others.iter().map(|(_, entry)| entry)
     }
@@ -309,29 +308,19 @@ impl Member {
     /// ST23: the right under which to fetch the program now, if that is the step.
     #[must_use]
     pub fn fetches(&self) -> Option<Right> {
-        (self.state == MemberState::Receiving && !self.is_suspended())
-            .then(|| self.right())
-            .flatten()
+        (self.state == MemberState::Receiving && !self.is_suspended()).then(|| self.right()).flatten()
     }
 
     /// Who is in the group now, host included and this node not; `None` while this node is not in it.
     #[must_use]
     pub fn group(&self) -> Option<Vec<Contact>> {
-        if !matches!(
-            self.state,
-            MemberState::Receiving | MemberState::Ready | MemberState::Running
-        ) {
+        if !matches!(self.state, MemberState::Receiving | MemberState::Ready | MemberState::Running) {
             return None;
         }
         let me = self.slot.as_ref().map(|slot| slot.member);
-        let others = self.others.iter().map(|(_, entry)| &entry.contact);
-        let others = others.filter(|contact| Some(contact.peer) != me);
-        Some(
-            std::iter::once(&self.invited.host)
-                .chain(others)
-                .cloned()
-                .collect(),
-        )
+        let others = self.others.iter().filter(|(_, entry)| entry.state.in_group());
+        let others = others.map(|(_, entry)| &entry.contact).filter(|contact| Some(contact.peer) != me);
+        Some(std::iter::once(&self.invited.host).chain(others).cloned().collect())
     }
 
     /// ST26: whether the program runs on this node now.
@@ -385,6 +374,7 @@ impl Member {
             MemberInput::Suspend => self.suspend(context, &mut outputs)?,
             MemberInput::Resume => self.resume(now)?,
             MemberInput::Leave => self.leave(context, &mut outputs)?,
+            MemberInput::Discard => self.discard(context, &mut outputs)?,
             MemberInput::Tick => {}
         }
         if let Some((first, messages)) = self.channel.poll(now) {
@@ -420,12 +410,7 @@ impl Member {
                 self.count_from(context.now);
             }
             Message::Remove if !self.state.is_final() => {
-                self.finish(
-                    MemberState::Removed,
-                    Some("removed by the host".into()),
-                    context,
-                    outputs,
-                )?;
+                self.finish(MemberState::Removed, Some("removed by the host".into()), context, outputs)?;
             }
             Message::End if !self.state.is_final() => {
                 self.finish(MemberState::Ended, None, context, outputs)?;
@@ -504,10 +489,7 @@ impl Member {
             return Ok(());
         };
         let receipt = Receipt::new(&right, Some(self.session), ReceiptKind::Received, context.now);
-        outputs.push(MemberOutput::Receipt(Box::new((
-            right,
-            sign(&receipt, context.identity)?,
-        ))));
+        outputs.push(MemberOutput::Receipt(Box::new((right, sign(&receipt, context.identity)?))));
         self.state = MemberState::Ready;
         self.channel.say(Message::Ready, context.now);
         if self.suspended {
@@ -539,14 +521,10 @@ impl Member {
             others.push((slot, entry));
         }
         let mine = self.slot.as_ref().into_iter();
-        let known = mine
-            .chain(self.others.iter().map(|(slot, _)| slot))
-            .chain(others.iter().map(|(s, _)| s));
+        let known = mine.chain(self.others.iter().map(|(slot, _)| slot)).chain(others.iter().map(|(s, _)| s));
         let known: Vec<_> = known.collect();
         for (i, slot) in known.iter().enumerate() {
-            let proof = known[..i]
-                .iter()
-                .find_map(|other| EquivocationProof::find(other, slot));
+            let proof = known[..i].iter().find_map(|other| EquivocationProof::find(other, slot));
             if let Some(proof) = proof {
                 outputs.push(MemberOutput::Cheat(Box::new(proof)));
                 self.channel.say(Message::Leave, context.now);
@@ -573,10 +551,7 @@ impl Member {
             if let Some((right, receipt)) = right
                 .and_then(|right| Receipt::started(&right, self.session, context.now).map(|r| (right, r)))
             {
-                outputs.push(MemberOutput::Receipt(Box::new((
-                    right,
-                    sign(&receipt, context.identity)?,
-                ))));
+                outputs.push(MemberOutput::Receipt(Box::new((right, sign(&receipt, context.identity)?))));
             }
         }
         if !self.suspended {
@@ -610,11 +585,7 @@ impl Member {
         }
         if !self.suspended {
             let by_host = self.suspended_by_host;
-            return Err(if by_host {
-                MemberError::SuspendedByHost
-            } else {
-                MemberError::NotSuspended
-            });
+            return Err(if by_host { MemberError::SuspendedByHost } else { MemberError::NotSuspended });
         }
         self.suspended = false;
         self.count_from(now);
@@ -635,6 +606,32 @@ impl Member {
             _ => self.channel.say(Message::Leave, context.now),
         }
         self.finish(MemberState::Left, None, context, outputs)
+    }
+
+    /// ST29. From here on the slot is worth nothing to this node.
+    fn discard(
+        &mut self,
+        context: &MemberContext<'_>,
+        outputs: &mut Vec<MemberOutput>,
+    ) -> Result<(), MemberError> {
+        let Some(slot) = self.slot.clone() else {
+            return if self.state.is_final() { Ok(()) } else { self.leave(context, outputs) };
+        };
+        if !self.state.is_final() {
+            self.finish(MemberState::Left, None, context, outputs)?;
+        }
+        let release = Release {
+            ticket: slot.ticket,
+            slot: slot.hash(),
+            k: slot.k,
+            generation: slot.generation,
+            member: slot.member,
+            released_at: context.now,
+        };
+        let release = sign(&release, context.identity)?;
+        self.channel.say(Message::Release(release.to_signed()), context.now);
+        self.slot = None;
+        Ok(())
     }
 
     /// ST27: over for this node, in one way or another.
@@ -666,10 +663,7 @@ impl Member {
             return Ok(());
         };
         if let Some(receipt) = Receipt::used(&right, self.session, from, context.now) {
-            outputs.push(MemberOutput::Receipt(Box::new((
-                right,
-                sign(&receipt, context.identity)?,
-            ))));
+            outputs.push(MemberOutput::Receipt(Box::new((right, sign(&receipt, context.identity)?))));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     identity::PeerId,
     ids::ProgramId,
-    rights::{Signed, Slot, Ticket},
+    rights::{Release, Signed, Slot, Ticket},
     time::Timestamp,
     wire::{MAX_NAME, MAX_REASON},
 };
@@ -44,6 +44,8 @@ pub enum Message {
     Resume,
     /// Member to host: I leave the session.
     Leave,
+    /// ST29, member to host: I have discarded my copy; give it to somebody else. Whoever says it has left.
+    Release(Signed<Release>),
     /// Host to member: you are no longer in the group.
     Remove,
     /// ST27, host to member: the session is over.
@@ -101,7 +103,8 @@ pub enum DeclineReason {
 pub struct Roster {
     /// The +1.
     pub host: Contact,
-    /// At most [`super::MAX_SEATS`].
+    /// Everyone who has or had a slot, at most [`super::MAX_SEATS`]: what a member said stays true when it has
+    /// gone.
     pub members: Vec<RosterEntry>,
 }
 

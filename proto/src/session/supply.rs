@@ -69,13 +69,7 @@ impl Supply {
     /// ST3: wants `copies` copies of `name` from `origin`. `request` is fresh randomness.
     #[must_use]
     pub fn new(request: RequestId, origin: PeerId, name: String, copies: Option<u32>) -> Self {
-        Self {
-            request,
-            origin,
-            name,
-            copies,
-            state: SupplyState::Asking,
-        }
+        Self { request, origin, name, copies, state: SupplyState::Asking }
     }
 
     /// Who is asked.
@@ -165,10 +159,6 @@ impl Supply {
         let as_asked = ticket.origin == self.origin
             && ticket.name == self.name
             && self.copies.is_none_or(|copies| copies == ticket.copies);
-        if as_asked {
-            Ok(ticket)
-        } else {
-            Err(TicketRefusal::NotAsAsked)
-        }
+        if as_asked { Ok(ticket) } else { Err(TicketRefusal::NotAsAsked) }
     }
 }

@@ -73,7 +73,7 @@ struct World {
     parcels: Vec<Parcel>,
     /// By whom, and what: as a billing peer would count.
     receipts: BTreeSet<(PeerId, &'static str)>,
-    ever_granted: BTreeMap<PeerId, u32>,
+    ever_granted: BTreeMap<PeerId, (u32, u32)>,
 }
 
 impl World {
@@ -140,9 +140,11 @@ impl World {
     fn check(&mut self) {
         assert!(self.ledger.used() <= self.ledger.copies(), "more slots than copies");
         for slot in self.ledger.slots() {
-            let before = *self.ever_granted.entry(slot.member).or_insert(slot.k);
-            assert_eq!(before, slot.k, "a member's slot changed");
+            let place = (slot.k, slot.generation);
+            let before = *self.ever_granted.entry(slot.member).or_insert(place);
+            assert_eq!(before, place, "a member's slot changed, though it was not given back");
         }
+        self.ever_granted.retain(|member, _| self.ledger.slot_of(*member).is_some());
         let with_program = |member: &&Member| member.slot().is_some();
         let holders = self.members.iter().flatten().filter(with_program).count();
         assert!(holders <= self.ledger.copies() as usize, "more copies out than approved");
@@ -216,6 +218,7 @@ impl World {
             (12, _) if which < 40 => self.member(i, MemberInput::Suspend),
             (13, _) => self.member(i, MemberInput::Resume),
             (14, _) if which < 20 => self.member(i, MemberInput::Leave),
+            (14, _) if which > 235 => self.member(i, MemberInput::Discard),
             (14, _) if which < 40 => self.member(i, MemberInput::Decline(DeclineReason::User)),
             // Refusals (already running, not suspended…) are fine.
             (14, _) if which < 60 => self.host(HostInput::Suspend).unwrap_or_default(),
@@ -341,6 +344,25 @@ fn one_slot_for_two_members_is_a_proof_and_the_member_goes() {
     assert!(outputs.iter().any(|output| matches!(output, MemberOutput::Cheat(proof)
         if proof.verify(world.host.ticket()).is_ok())));
     assert_eq!(member.state(), MemberState::Left);
+}
+
+#[test]
+fn a_discarded_copy_goes_to_somebody_else() {
+    let mut world = World::new(1, 2, Tariff::FREE);
+    world.settle();
+    let (has, refused) = if seat_of(&world, 0) == SeatState::Joined { (0, 1) } else { (1, 0) };
+    assert_eq!(seat_of(&world, refused), SeatState::Refused);
+    world.member(has, MemberInput::Discard);
+    world.settle();
+    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 1));
+    let again = contact(&world.identities[refused], "m");
+    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.settle();
+    assert_eq!(seat_of(&world, refused), SeatState::Joined);
+    let slot = world.members[refused].as_ref().unwrap().slot().unwrap().clone();
+    assert_eq!((slot.k, slot.generation), (0, 1), "the same copy, passed on");
+    let known: Vec<_> = world.members[refused].as_ref().unwrap().roster().map(|entry| entry.state).collect();
+    assert_eq!(known.len(), 2, "who has left stays known: {known:?}");
 }
 
 #[test]

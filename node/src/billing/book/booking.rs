@@ -45,10 +45,7 @@ impl Book {
         // The first statement writes, which takes the lock in SQLite and in PostgreSQL.
         let next = "UPDATE billing_counter SET position = position + 1 WHERE id = 1 RETURNING position";
         let position: i64 = sqlx::query_scalar(next).fetch_one(&mut *tx).await?;
-        Ok(Booking {
-            tx,
-            position: from_column("billing_counter", position)?,
-        })
+        Ok(Booking { tx, position: from_column("billing_counter", position)? })
     }
 }
 
@@ -61,9 +58,7 @@ impl Booking {
     ) -> Result<Option<Booked>, BookError> {
         let query =
             "SELECT position, receipt, booked_at, ack FROM billing_log WHERE receipt = $1 OR subject = $2";
-        let row = sqlx::query(query)
-            .bind(receipt.to_string())
-            .bind(subject.to_string());
+        let row = sqlx::query(query).bind(receipt.to_string()).bind(subject.to_string());
         let Some(row) = row.fetch_optional(&mut *self.tx).await? else {
             return Ok(None);
         };
@@ -91,11 +86,8 @@ impl Booking {
             .fetch_all(&mut *self.tx)
             .await?;
         let table = "billing_slots";
-        let verified = |text: String| {
-            decode::<Slot>(table, &text)?
-                .verify()
-                .map_err(|_| BookError::Unreadable(table))
-        };
+        let verified =
+            |text: String| decode::<Slot>(table, &text)?.verify().map_err(|_| BookError::Unreadable(table));
         rows.into_iter().map(verified).collect()
     }
 
@@ -161,20 +153,14 @@ impl Booking {
     /// Whether there is a proof against `host`.
     pub(in crate::billing) async fn is_cheat(&mut self, host: PeerId) -> Result<bool, BookError> {
         let query = "SELECT k FROM billing_proofs WHERE host = $1 LIMIT 1";
-        let row = sqlx::query(query)
-            .bind(host.to_string())
-            .fetch_optional(&mut *self.tx)
-            .await?;
+        let row = sqlx::query(query).bind(host.to_string()).fetch_optional(&mut *self.tx).await?;
         Ok(row.is_some())
     }
 
     /// Whether anything is booked under `ticket`.
     pub(in crate::billing) async fn knows_ticket(&mut self, ticket: TicketHash) -> Result<bool, BookError> {
         let query = "SELECT position FROM billing_log WHERE ticket = $1 AND verdict = 'accepted' LIMIT 1";
-        let row = sqlx::query(query)
-            .bind(ticket.to_string())
-            .fetch_optional(&mut *self.tx)
-            .await?;
+        let row = sqlx::query(query).bind(ticket.to_string()).fetch_optional(&mut *self.tx).await?;
         Ok(row.is_some())
     }
 
@@ -182,9 +168,8 @@ impl Booking {
     pub(in crate::billing) async fn knows_copy(&mut self, right: &Right) -> Result<bool, BookError> {
         let query = "SELECT position FROM billing_log WHERE ticket = $1 AND member = $2 AND verdict = 'accepted' \
                      AND COALESCE(k, -1) = $3 AND COALESCE(generation, -1) = $4 LIMIT 1";
-        let (k, generation) = right
-            .slot()
-            .map_or((-1, -1), |slot| (i64::from(slot.k), i64::from(slot.generation)));
+        let (k, generation) =
+            right.slot().map_or((-1, -1), |slot| (i64::from(slot.k), i64::from(slot.generation)));
         let row = sqlx::query(query)
             .bind(right.ticket().hash().to_string())
             .bind(right.holder().to_string())
@@ -209,16 +194,8 @@ impl Booking {
 
     /// Adds a row to the log, at this booking's position, and its charges.
     pub(in crate::billing) async fn append(&mut self, row: &NewRow<'_>) -> Result<(), BookError> {
-        let NewRow {
-            right,
-            receipt,
-            subject,
-            ack,
-            charges,
-        } = row;
-        let place = right
-            .slot()
-            .map(|slot| (i64::from(slot.k), i64::from(slot.generation)));
+        let NewRow { right, receipt, subject, ack, charges } = row;
+        let place = right.slot().map(|slot| (i64::from(slot.k), i64::from(slot.generation)));
         let accepted = ack.verdict == Verdict::Accepted;
         let query = "INSERT INTO billing_log (position, receipt, subject, ticket, k, generation, member, \
                      session, kind, at, booked_at, verdict, envelope, ack) \

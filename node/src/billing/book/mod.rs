@@ -73,9 +73,7 @@ impl Book {
     /// Opens the books at a `sqlite:` or `postgres:` URL, and makes or updates their tables.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         install_default_drivers();
-        let options = AnyPoolOptions::new()
-            .max_connections(MAX_CONNECTIONS)
-            .acquire_timeout(PATIENCE);
+        let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(PATIENCE);
         let options = options.after_connect(|connection, _| {
             Box::pin(async move {
                 if connection.backend_name() == "SQLite" {
@@ -85,10 +83,7 @@ impl Book {
             })
         });
         let pool = options.connect(url).await.map_err(OpenError::Connect)?;
-        let mut migrator = Migrator {
-            migrations: MIGRATIONS.migrations.clone(),
-            ..Migrator::DEFAULT
-        };
+        let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
         migrator.dangerous_set_table_name(VERSIONS_TABLE);
         match migrator.run(&pool).await {
             Ok(()) => Ok(Self { pool }),

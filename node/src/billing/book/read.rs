@@ -99,10 +99,7 @@ impl Book {
             let proof = hex::decode(row.try_get::<String, _>("proof")?).ok();
             let proof = proof.and_then(|bytes| EquivocationProof::decode(&bytes).ok());
             let proof = proof.ok_or(BookError::Unreadable(table))?;
-            Ok(KeptProof {
-                found_at: to_time(table, row.try_get("found_at")?)?,
-                proof,
-            })
+            Ok(KeptProof { found_at: to_time(table, row.try_get("found_at")?)?, proof })
         };
         rows.iter().map(kept).collect()
     }

@@ -145,9 +145,7 @@ pub(in crate::billing) async fn settle(
             outbox.refused(*receipt, *billing, &reason, now).await
         }
         BillingResponse::Later => {
-            outbox
-                .failed(*receipt, *billing, "the billing peer cannot book it now", now)
-                .await
+            outbox.failed(*receipt, *billing, "the billing peer cannot book it now", now).await
         }
     }
 }

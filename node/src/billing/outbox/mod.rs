@@ -94,10 +94,7 @@ impl Outbox {
     /// The queue in a node's database, whose tables exist.
     #[must_use]
     pub fn new(pool: SqlitePool) -> Self {
-        Self {
-            pool,
-            wake: Arc::new(Notify::new()),
-        }
+        Self { pool, wake: Arc::new(Notify::new()) }
     }
 
     /// Adds a receipt, in the caller's transaction. [`wake`](Self::wake) once that is committed. The same
@@ -150,11 +147,8 @@ impl Outbox {
         let query = "UPDATE outbox SET next_at = ?1, next_peer = ?2 WHERE state = 'pending' AND EXISTS \
                      (SELECT 1 FROM outbox_peers p \
                       WHERE p.receipt = outbox.receipt AND p.peer = ?2 AND p.refusal IS NULL)";
-        let moved = sqlx::query(query)
-            .bind(to_column(now))
-            .bind(peer.to_string())
-            .execute(&self.pool)
-            .await?;
+        let moved =
+            sqlx::query(query).bind(to_column(now)).bind(peer.to_string()).execute(&self.pool).await?;
         if moved.rows_affected() > 0 {
             self.wake();
         }
@@ -178,10 +172,7 @@ impl Outbox {
     /// How long until the next receipt that is not due at `now`, if there is one.
     pub async fn next_due_in(&self, now: Timestamp) -> Result<Option<Duration>, OutboxError> {
         let query = "SELECT MIN(next_at) FROM outbox WHERE state = 'pending' AND next_at > ?";
-        let next: Option<i64> = sqlx::query_scalar(query)
-            .bind(to_column(now))
-            .fetch_one(&self.pool)
-            .await?;
+        let next: Option<i64> = sqlx::query_scalar(query).bind(to_column(now)).fetch_one(&self.pool).await?;
         Ok(next.map(|next| from_column(next).since(now)))
     }
 
@@ -264,8 +255,7 @@ impl Outbox {
 
     /// Every receipt that is not acknowledged, in order: those on their way, and those refused.
     pub async fn unacknowledged(&self) -> Result<Vec<OutboxEntry>, OutboxError> {
-        self.entries("SELECT * FROM outbox WHERE state != 'acked' ORDER BY serial")
-            .await
+        self.entries("SELECT * FROM outbox WHERE state != 'acked' ORDER BY serial").await
     }
 
     /// Every receipt there ever was, in order.
@@ -285,22 +275,14 @@ async fn open_peers(
     receipt: ReceiptHash,
 ) -> Result<Vec<PeerId>, OutboxError> {
     let query = "SELECT peer FROM outbox_peers WHERE receipt = ? AND refusal IS NULL ORDER BY number";
-    let peers: Vec<String> = sqlx::query_scalar(query)
-        .bind(receipt.to_string())
-        .fetch_all(connection)
-        .await?;
-    peers
-        .iter()
-        .map(|peer| peer.parse().map_err(|_| OutboxError::Unreadable))
-        .collect()
+    let peers: Vec<String> =
+        sqlx::query_scalar(query).bind(receipt.to_string()).fetch_all(connection).await?;
+    peers.iter().map(|peer| peer.parse().map_err(|_| OutboxError::Unreadable)).collect()
 }
 
 /// The one after `peer`, going round; the first if it is not in the list.
 fn after(peers: &[PeerId], peer: PeerId) -> Option<PeerId> {
-    let next = peers
-        .iter()
-        .position(|other| *other == peer)
-        .map_or(0, |index| index + 1);
+    let next = peers.iter().position(|other| *other == peer).map_or(0, |index| index + 1);
     peers.get(next).or(peers.first()).copied()
 }
 
@@ -335,10 +317,7 @@ fn parcel(row: &SqliteRow) -> Result<Parcel, OutboxError> {
     Ok(Parcel {
         receipt: id(row)?,
         billing: peer(row)?,
-        request: BillingRequest::Submit {
-            right: Box::new(right),
-            receipt,
-        },
+        request: BillingRequest::Submit { right: Box::new(right), receipt },
     })
 }
 
@@ -369,15 +348,11 @@ fn contents(row: &SqliteRow) -> Result<(SignedRight, Signed<Receipt>), OutboxErr
 }
 
 fn id(row: &SqliteRow) -> Result<ReceiptHash, OutboxError> {
-    row.try_get::<&str, _>("receipt")?
-        .parse()
-        .map_err(|_| OutboxError::Unreadable)
+    row.try_get::<&str, _>("receipt")?.parse().map_err(|_| OutboxError::Unreadable)
 }
 
 fn peer(row: &SqliteRow) -> Result<PeerId, OutboxError> {
-    row.try_get::<&str, _>("next_peer")?
-        .parse()
-        .map_err(|_| OutboxError::Unreadable)
+    row.try_get::<&str, _>("next_peer")?.parse().map_err(|_| OutboxError::Unreadable)
 }
 
 fn to_column(time: Timestamp) -> i64 {
@@ -390,9 +365,5 @@ fn from_column(time: i64) -> Timestamp {
 
 /// What a peer says is kept, but not any amount of it, and on one line.
 fn shortened(reason: &str) -> String {
-    reason
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(MAX_REASON)
-        .collect()
+    reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect()
 }

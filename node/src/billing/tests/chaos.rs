@@ -84,19 +84,13 @@ impl World {
             }
             Step::LoseRequest(which) => {
                 if let Some(parcel) = self.take_due(which).await {
-                    self.outbox
-                        .failed(parcel.receipt, parcel.billing, "lost", self.clock)
-                        .await
-                        .unwrap();
+                    self.outbox.failed(parcel.receipt, parcel.billing, "lost", self.clock).await.unwrap();
                 }
             }
             Step::LoseAnswer(which) => {
                 if let Some(parcel) = self.take_due(which).await {
                     self.book(&parcel).await;
-                    self.outbox
-                        .failed(parcel.receipt, parcel.billing, "lost", self.clock)
-                        .await
-                        .unwrap();
+                    self.outbox.failed(parcel.receipt, parcel.billing, "lost", self.clock).await.unwrap();
                 }
             }
             Step::Replay(which) => {
@@ -125,10 +119,7 @@ impl World {
             return;
         };
         let mut tx = self.pool.begin().await.unwrap();
-        self.outbox
-            .enqueue(&mut tx, right, receipt, self.clock)
-            .await
-            .unwrap();
+        self.outbox.enqueue(&mut tx, right, receipt, self.clock).await.unwrap();
         tx.commit().await.unwrap();
         self.reported += 1;
     }
@@ -141,9 +132,7 @@ impl World {
     }
 
     async fn book(&self, parcel: &Parcel) -> BillingResponse {
-        self.service
-            .handle(peer(99), parcel.request.clone(), self.billing_clock)
-            .await
+        self.service.handle(peer(99), parcel.request.clone(), self.billing_clock).await
     }
 
     /// The network heals, and everything that is left is reported and delivered.
@@ -168,16 +157,8 @@ fn reports() -> Vec<(Right, Verified<Receipt>)> {
     ];
     let mut reports = Vec::new();
     for (right, who) in copies {
-        let used = ReceiptKind::Used {
-            from: NOW,
-            to: NOW + HOUR,
-        };
-        for kind in [
-            ReceiptKind::Received,
-            ReceiptKind::Started,
-            used,
-            ReceiptKind::Ended,
-        ] {
+        let used = ReceiptKind::Used { from: NOW, to: NOW + HOUR };
+        for kind in [ReceiptKind::Received, ReceiptKind::Started, used, ReceiptKind::Ended] {
             reports.push((right.clone(), receipt(&right, who, kind, NOW + HOUR)));
         }
         if who == MEMBER {

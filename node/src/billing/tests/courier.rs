@@ -14,10 +14,7 @@ async fn enqueue(outbox: &Outbox, pool: &SqlitePool, right: &Right, from: u64, c
     for number in from..from + count {
         let at = NOW + Duration::from_secs(60 * number);
         let used = ReceiptKind::Used { from: NOW, to: at };
-        outbox
-            .enqueue(&mut tx, right, &receipt(right, MEMBER, used, at), NOW)
-            .await
-            .unwrap();
+        outbox.enqueue(&mut tx, right, &receipt(right, MEMBER, used, at), NOW).await.unwrap();
     }
     tx.commit().await.unwrap();
 }
@@ -35,9 +32,7 @@ async fn until_empty(outbox: &Outbox, courier: impl Future<Output = ()>) {
             () = empty => {}
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), both)
-        .await
-        .expect("the outbox gets empty");
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("the outbox gets empty");
 }
 
 #[tokio::test]
@@ -79,13 +74,7 @@ async fn a_billing_peer_that_is_away_costs_one_try_and_gets_all_when_it_is_back(
     let courier = courier::run(outbox.clone(), || NOW, send);
     let back = async {
         // All five have failed once, at the price of one try, and wait.
-        while outbox
-            .all()
-            .await
-            .unwrap()
-            .iter()
-            .any(|entry| entry.attempts == 0)
-        {
+        while outbox.all().await.unwrap().iter().any(|entry| entry.attempts == 0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(tries.load(Ordering::SeqCst), 1);
@@ -131,7 +120,5 @@ async fn one_that_hangs_does_not_hold_up_another() {
             () = arrived => {}
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), both)
-        .await
-        .expect("the other one arrives");
+    tokio::time::timeout(Duration::from_secs(60), both).await.expect("the other one arrives");
 }

@@ -19,13 +19,7 @@ fn entry(name: &str, kind: ChargeKind, quantity: u64, price: u64, currency: Opti
         program: right.ticket().program,
         name: name.to_owned(),
         member: peer(MEMBER),
-        charge: Charge {
-            payer: peer(MEMBER),
-            kind,
-            quantity,
-            price,
-            currency,
-        },
+        charge: Charge { payer: peer(MEMBER), kind, quantity, price, currency },
     }
 }
 
@@ -48,18 +42,11 @@ fn csv_has_a_line_a_charge_and_no_formulas() {
         .records()
         .map(|row| {
             let row = row.unwrap();
-            headers
-                .iter()
-                .map(str::to_owned)
-                .zip(row.iter().map(str::to_owned))
-                .collect()
+            headers.iter().map(str::to_owned).zip(row.iter().map(str::to_owned)).collect()
         })
         .collect();
     assert_eq!(rows.len(), 5);
-    assert_eq!(
-        (rows[0]["amount"].as_str(), rows[0]["currency"].as_str()),
-        ("200", "EUR")
-    );
+    assert_eq!((rows[0]["amount"].as_str(), rows[0]["currency"].as_str()), ("200", "EUR"));
     assert_eq!(rows[0]["at"], "2030-01-01T00:00:00Z");
     assert_eq!(rows[2]["name"], "'=HYPERLINK(\"x\"),y");
     assert_eq!(rows[4]["currency"], "");
@@ -79,10 +66,8 @@ fn json_is_one_object() {
 #[test]
 fn every_transaction_of_the_journal_balances() {
     let journal = export::hledger(&book());
-    let transactions: Vec<&str> = journal
-        .split("\n\n")
-        .filter(|part| part.starts_with("2030-01-01 * (7) "))
-        .collect();
+    let transactions: Vec<&str> =
+        journal.split("\n\n").filter(|part| part.starts_with("2030-01-01 * (7) ")).collect();
     assert_eq!(transactions.len(), 4, "what is free is no transaction: {journal}");
     for transaction in transactions {
         let postings: Vec<(&str, &str)> = transaction
@@ -93,26 +78,17 @@ fn every_transaction_of_the_journal_balances() {
         assert_eq!(postings.len(), 2);
         assert_eq!(format!("-{}", postings[0].1), postings[1].1);
         for (account, _) in postings {
-            assert!(
-                journal.contains(&format!("\naccount {account}\n")),
-                "{account} is declared"
-            );
+            assert!(journal.contains(&format!("\naccount {account}\n")), "{account} is declared");
         }
     }
     assert!(
         journal.contains("commodity 1000. JPY\ncommodity 1000.00 EUR\ncommodity 1000.000 KWD\n"),
         "{journal}"
     );
-    assert!(
-        journal.contains(") a, b / c: 61 x minute at 0.01 EUR\n"),
-        "{journal}"
-    );
+    assert!(journal.contains(") a, b / c: 61 x minute at 0.01 EUR\n"), "{journal}");
 }
 
 #[test]
 fn an_empty_journal_is_one() {
-    assert_eq!(
-        export::hledger(&[]),
-        "; Charges booked by parlor.\ndecimal-mark .\n\n"
-    );
+    assert_eq!(export::hledger(&[]), "; Charges booked by parlor.\ndecimal-mark .\n\n");
 }

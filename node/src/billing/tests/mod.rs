@@ -63,10 +63,7 @@ fn ticket(price: &str, billing: &[u8]) -> Verified<Ticket> {
         issued_at: NOW,
         not_before: NOW,
         expires: NOW + 24 * HOUR,
-        terms: Terms {
-            tariff: price.parse().unwrap(),
-            lease: None,
-        },
+        terms: Terms { tariff: price.parse().unwrap(), lease: None },
         billing: billing.iter().map(|number| peer(*number)).collect(),
         offline_issue: false,
     };
@@ -105,10 +102,7 @@ fn received(right: &Right, who: u8) -> Verified<Receipt> {
 }
 
 fn submit(right: &Right, receipt: &Verified<Receipt>) -> BillingRequest {
-    BillingRequest::Submit {
-        right: Box::new(right.to_signed()),
-        receipt: receipt.to_signed(),
-    }
+    BillingRequest::Submit { right: Box::new(right.to_signed()), receipt: receipt.to_signed() }
 }
 
 /// A place for databases that outlives whoever opens them.
@@ -130,12 +124,9 @@ impl Disk {
                 Any::create_database(&url).await.unwrap();
                 url
             }
-            Err(_) => format!(
-                "sqlite://{}?mode=rwc",
-                dir.path().join("books of a peer?.db").display()
-            )
-            .replace(' ', "%20")
-            .replace("r?.", "r%3F."),
+            Err(_) => format!("sqlite://{}?mode=rwc", dir.path().join("books of a peer?.db").display())
+                .replace(' ', "%20")
+                .replace("r?.", "r%3F."),
         };
         Self { dir, books }
     }

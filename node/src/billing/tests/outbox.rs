@@ -8,23 +8,14 @@ async fn enqueued(disk: &Disk, right: &Right, member: u8) -> ReceiptHash {
     let pool = disk.pool().await;
     let receipt = received(right, member);
     let mut tx = pool.begin().await.unwrap();
-    Outbox::new(pool.clone())
-        .enqueue(&mut tx, right, &receipt, NOW)
-        .await
-        .unwrap();
+    Outbox::new(pool.clone()).enqueue(&mut tx, right, &receipt, NOW).await.unwrap();
     tx.commit().await.unwrap();
     pool.close().await;
     receipt.hash()
 }
 
 async fn due(outbox: &Outbox, now: Timestamp) -> Vec<(ReceiptHash, PeerId)> {
-    outbox
-        .due(now)
-        .await
-        .unwrap()
-        .iter()
-        .map(|parcel| (parcel.receipt, parcel.billing))
-        .collect()
+    outbox.due(now).await.unwrap().iter().map(|parcel| (parcel.receipt, parcel.billing)).collect()
 }
 
 #[tokio::test]
@@ -33,10 +24,7 @@ async fn a_receipt_is_queued_with_what_it_reports_or_not_at_all() {
     let right = member_right(&usual_ticket(), 0, MEMBER);
     let pool = disk.pool().await;
     let mut tx = pool.begin().await.unwrap();
-    Outbox::new(pool.clone())
-        .enqueue(&mut tx, &right, &received(&right, MEMBER), NOW)
-        .await
-        .unwrap();
+    Outbox::new(pool.clone()).enqueue(&mut tx, &right, &received(&right, MEMBER), NOW).await.unwrap();
     tx.rollback().await.unwrap();
     pool.close().await;
     assert_eq!(due(&disk.outbox().await, NOW).await, []);
@@ -60,10 +48,7 @@ async fn waits_grow_and_have_a_bound() {
     let outbox = disk.outbox().await;
     let mut last = Duration::ZERO;
     for attempt in 1..=40 {
-        outbox
-            .failed(receipt, peer(BILLING), "nobody\nthere", NOW)
-            .await
-            .unwrap();
+        outbox.failed(receipt, peer(BILLING), "nobody\nthere", NOW).await.unwrap();
         assert_eq!(due(&outbox, NOW).await, []);
         let wait = outbox.next_due_in(NOW).await.unwrap().unwrap();
         assert!(
@@ -75,10 +60,7 @@ async fn waits_grow_and_have_a_bound() {
     }
     assert_eq!(last, MAX_DELAY);
     let entry = outbox.unacknowledged().await.unwrap().remove(0);
-    assert_eq!(
-        (entry.attempts, entry.reason.as_deref()),
-        (40, Some("nobody there"))
-    );
+    assert_eq!((entry.attempts, entry.reason.as_deref()), (40, Some("nobody there")));
     assert_eq!(
         (entry.kind, entry.name.as_str(), entry.at.as_str()),
         ("received", "chat", "2030-01-01T00:01:00Z")
@@ -106,10 +88,7 @@ async fn a_clock_that_was_set_back_does_not_strand_a_receipt() {
     let disk = Disk::new().await;
     let receipt = enqueued(&disk, &member_right(&usual_ticket(), 0, MEMBER), MEMBER).await;
     let outbox = disk.outbox().await;
-    outbox
-        .failed(receipt, peer(BILLING), "away", NOW + 1000 * HOUR)
-        .await
-        .unwrap();
+    outbox.failed(receipt, peer(BILLING), "away", NOW + 1000 * HOUR).await.unwrap();
     assert_eq!(due(&outbox, NOW).await.len(), 1);
 }
 
@@ -119,22 +98,11 @@ async fn billing_peers_are_asked_in_order_and_one_is_enough() {
     let right = member_right(&ticket("free", &[OTHER_BILLING, BILLING]), 0, MEMBER);
     let receipt = enqueued(&disk, &right, MEMBER).await;
     let outbox = disk.outbox().await;
-    outbox
-        .failed(receipt, peer(OTHER_BILLING), "away", NOW)
-        .await
-        .unwrap();
-    assert_eq!(
-        due(&outbox, NOW).await,
-        [(receipt, peer(BILLING))],
-        "the next one without a wait"
-    );
+    outbox.failed(receipt, peer(OTHER_BILLING), "away", NOW).await.unwrap();
+    assert_eq!(due(&outbox, NOW).await, [(receipt, peer(BILLING))], "the next one without a wait");
     outbox.failed(receipt, peer(BILLING), "away", NOW).await.unwrap();
     assert_eq!(due(&outbox, NOW).await, []);
-    assert_eq!(
-        due(&outbox, NOW + FIRST_DELAY).await,
-        [(receipt, peer(OTHER_BILLING))],
-        "from the start"
-    );
+    assert_eq!(due(&outbox, NOW + FIRST_DELAY).await, [(receipt, peer(OTHER_BILLING))], "from the start");
 
     let parcel = outbox.due(NOW + FIRST_DELAY).await.unwrap().remove(0);
     let service = Service::new(disk.book().await, identity(OTHER_BILLING));
@@ -150,28 +118,15 @@ async fn refused_by_all_is_kept_with_the_reason() {
     let right = member_right(&ticket("free", &[OTHER_BILLING, BILLING]), 0, MEMBER);
     let receipt = enqueued(&disk, &right, MEMBER).await;
     let outbox = disk.outbox().await;
-    outbox
-        .refused(receipt, peer(OTHER_BILLING), "no", NOW)
-        .await
-        .unwrap();
+    outbox.refused(receipt, peer(OTHER_BILLING), "no", NOW).await.unwrap();
     assert_eq!(due(&outbox, NOW).await, [(receipt, peer(BILLING))]);
     outbox.failed(receipt, peer(BILLING), "away", NOW).await.unwrap();
-    assert_eq!(
-        due(&outbox, NOW + FIRST_DELAY).await,
-        [(receipt, peer(BILLING))],
-        "not the one that refused"
-    );
-    outbox
-        .refused(receipt, peer(BILLING), "not here either", NOW)
-        .await
-        .unwrap();
+    assert_eq!(due(&outbox, NOW + FIRST_DELAY).await, [(receipt, peer(BILLING))], "not the one that refused");
+    outbox.refused(receipt, peer(BILLING), "not here either", NOW).await.unwrap();
     let outbox = disk.outbox().await;
     assert_eq!(due(&outbox, NOW + MAX_DELAY).await, []);
     let entry = outbox.unacknowledged().await.unwrap().remove(0);
-    assert_eq!(
-        (entry.state.as_str(), entry.reason.as_deref()),
-        ("refused", Some("not here either"))
-    );
+    assert_eq!((entry.state.as_str(), entry.reason.as_deref()), ("refused", Some("not here either")));
     assert_eq!(entry.next, None);
 }
 
@@ -184,11 +139,7 @@ async fn an_answer_that_is_none_settles_nothing() {
     let parcel = outbox.due(NOW).await.unwrap().remove(0);
     let good = acked(&disk, parcel.request.clone(), NOW).await;
     let by = |number, receipt| {
-        let ack = Ack {
-            billing: peer(number),
-            receipt,
-            ..good.unverified().clone()
-        };
+        let ack = Ack { billing: peer(number), receipt, ..good.unverified().clone() };
         sign(&ack, &identity(number)).unwrap().to_signed()
     };
     let mut forged = good.bytes().to_vec();
@@ -199,18 +150,12 @@ async fn an_answer_that_is_none_settles_nothing() {
         Signed::decode(&forged).unwrap(),
     ];
     for ack in bad {
-        settle(&outbox, &parcel, BillingResponse::Acked(ack), NOW)
-            .await
-            .unwrap();
+        settle(&outbox, &parcel, BillingResponse::Acked(ack), NOW).await.unwrap();
     }
-    settle(&outbox, &parcel, BillingResponse::Later, NOW)
-        .await
-        .unwrap();
+    settle(&outbox, &parcel, BillingResponse::Later, NOW).await.unwrap();
     let entry = outbox.unacknowledged().await.unwrap().remove(0);
     assert_eq!((entry.state.as_str(), entry.attempts), ("pending", 4));
-    settle(&outbox, &parcel, BillingResponse::Acked(good), NOW)
-        .await
-        .unwrap();
+    settle(&outbox, &parcel, BillingResponse::Acked(good), NOW).await.unwrap();
     assert_eq!(outbox.unacknowledged().await.unwrap(), []);
 }
 

@@ -11,10 +11,7 @@ async fn every_copy_is_counted_and_the_host_pays_for_all_it_may_give() {
     let ticket = usual_ticket();
     let host = host_right(&ticket);
     let first = acked(&disk, submit(&host, &received(&host, HOST)), NOW).await;
-    assert_eq!(
-        (first.unverified().position, first.unverified().verdict),
-        (1, Verdict::Accepted)
-    );
+    assert_eq!((first.unverified().position, first.unverified().verdict), (1, Verdict::Accepted));
     for (k, member) in [(0, MEMBER), (1, MEMBER + 1)] {
         let right = member_right(&ticket, k, member);
         acked(&disk, submit(&right, &received(&right, member)), NOW).await;
@@ -22,15 +19,8 @@ async fn every_copy_is_counted_and_the_host_pays_for_all_it_may_give() {
     let statement = statement(&disk).await;
     assert_eq!(statement.receptions, 3);
     assert_eq!(statement.total[0].to_string(), "2.15 EUR");
-    let of_host = statement
-        .payers
-        .iter()
-        .find(|line| line.payer == peer(HOST))
-        .unwrap();
-    assert_eq!(
-        (of_host.copies, of_host.receptions, of_host.total.amount),
-        (2, 1, 205)
-    );
+    let of_host = statement.payers.iter().find(|line| line.payer == peer(HOST)).unwrap();
+    assert_eq!((of_host.copies, of_host.receptions, of_host.total.amount), (2, 1, 205));
 
     let book = disk.book().await;
     let own = book.entries(Some(peer(MEMBER))).await.unwrap();
@@ -88,23 +78,10 @@ async fn use_is_once_a_session_and_minutes_are_begun_ones() {
     let disk = Disk::new().await;
     let right = member_right(&usual_ticket(), 0, MEMBER);
     for at in [NOW, NOW + HOUR] {
-        acked(
-            &disk,
-            submit(&right, &receipt(&right, MEMBER, ReceiptKind::Started, at)),
-            at,
-        )
-        .await;
+        acked(&disk, submit(&right, &receipt(&right, MEMBER, ReceiptKind::Started, at)), at).await;
     }
-    let used = ReceiptKind::Used {
-        from: NOW,
-        to: NOW + Duration::from_secs(61),
-    };
-    acked(
-        &disk,
-        submit(&right, &receipt(&right, MEMBER, used, NOW + HOUR)),
-        NOW,
-    )
-    .await;
+    let used = ReceiptKind::Used { from: NOW, to: NOW + Duration::from_secs(61) };
+    acked(&disk, submit(&right, &receipt(&right, MEMBER, used, NOW + HOUR)), NOW).await;
     let line = &statement(&disk).await.payers;
     let line = line.iter().find(|line| line.payer == peer(MEMBER)).unwrap();
     assert_eq!((line.uses, line.minutes, line.total.amount), (1, 2, 7 + 2));
@@ -134,26 +111,16 @@ async fn a_receipt_counts_by_its_own_time_whatever_the_clocks_say() {
 async fn what_proves_nothing_is_refused() {
     let disk = Disk::new().await;
     let ticket = usual_ticket();
-    let (right, other) = (
-        member_right(&ticket, 0, MEMBER),
-        member_right(&ticket, 1, MEMBER + 1),
-    );
+    let (right, other) = (member_right(&ticket, 0, MEMBER), member_right(&ticket, 1, MEMBER + 1));
     let good = received(&right, MEMBER);
 
     let mut forged = good.bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
     let forged = Signed::decode(&forged).unwrap();
-    let forged = BillingRequest::Submit {
-        right: Box::new(right.to_signed()),
-        receipt: forged,
-    };
+    let forged = BillingRequest::Submit { right: Box::new(right.to_signed()), receipt: forged };
     assert!(refused(&disk, forged).await.contains("signature is wrong"));
 
-    assert!(
-        refused(&disk, submit(&other, &good))
-            .await
-            .contains("another ticket or slot")
-    );
+    assert!(refused(&disk, submit(&other, &good)).await.contains("another ticket or slot"));
 
     let foreign = member_right(&super::ticket("free", &[OTHER_BILLING]), 0, MEMBER);
     let reason = refused(&disk, submit(&foreign, &received(&foreign, MEMBER))).await;
@@ -161,10 +128,7 @@ async fn what_proves_nothing_is_refused() {
 
     let mut slot = right.to_signed();
     slot.slot = None;
-    let no_slot = BillingRequest::Submit {
-        right: Box::new(slot),
-        receipt: good.to_signed(),
-    };
+    let no_slot = BillingRequest::Submit { right: Box::new(slot), receipt: good.to_signed() };
     refused(&disk, no_slot).await;
     assert_eq!(disk.book().await.receipts().await.unwrap(), []);
 }
@@ -173,17 +137,10 @@ async fn what_proves_nothing_is_refused() {
 async fn a_host_that_gives_one_slot_twice_is_caught_by_the_receipts() {
     let disk = Disk::new().await;
     let ticket = usual_ticket();
-    let (honest, doubled) = (
-        member_right(&ticket, 0, MEMBER),
-        member_right(&ticket, 0, MEMBER + 1),
-    );
+    let (honest, doubled) = (member_right(&ticket, 0, MEMBER), member_right(&ticket, 0, MEMBER + 1));
     acked(&disk, submit(&honest, &received(&honest, MEMBER)), NOW).await;
     let second = acked(&disk, submit(&doubled, &received(&doubled, MEMBER + 1)), NOW).await;
-    assert_eq!(
-        second.unverified().verdict,
-        Verdict::Accepted,
-        "two copies were made"
-    );
+    assert_eq!(second.unverified().verdict, Verdict::Accepted, "two copies were made");
     let proofs = disk.book().await.proofs().await.unwrap();
     assert_eq!(proofs.len(), 1);
     proofs[0].proof.verify(&ticket).unwrap();
@@ -198,10 +155,7 @@ async fn a_host_that_gives_one_slot_twice_is_caught_by_the_receipts() {
     // What members that are in the book report goes on being counted.
     let started = receipt(&honest, MEMBER, ReceiptKind::Started, NOW + HOUR);
     let fourth = acked(&disk, submit(&honest, &started), NOW + HOUR).await;
-    assert_eq!(
-        (fourth.unverified().position, fourth.unverified().verdict),
-        (4, Verdict::Accepted)
-    );
+    assert_eq!((fourth.unverified().position, fourth.unverified().verdict), (4, Verdict::Accepted));
     assert_eq!(owed(&disk).await, 200 + 5 + 5 + 7);
 }
 
@@ -249,14 +203,8 @@ async fn bookings_at_the_same_time_come_one_after_the_other() {
         assert!(matches!(response, Ok(BillingResponse::Acked(_))), "{response:?}");
     }
     // Every request was sent twice.
-    let positions: Vec<_> = service
-        .book()
-        .receipts()
-        .await
-        .unwrap()
-        .iter()
-        .map(|booked| booked.position)
-        .collect();
+    let positions: Vec<_> =
+        service.book().receipts().await.unwrap().iter().map(|booked| booked.position).collect();
     assert_eq!(positions, (1..=12).collect::<Vec<_>>());
 }
 
@@ -265,10 +213,7 @@ async fn a_book_of_a_newer_version_is_left_alone() {
     let disk = Disk::new().await;
     disk.book().await.close().await;
     let pool = sqlx::AnyPool::connect(&disk.books).await.unwrap();
-    sqlx::query("UPDATE billing_migrations SET version = 9999")
-        .execute(&pool)
-        .await
-        .unwrap();
+    sqlx::query("UPDATE billing_migrations SET version = 9999").execute(&pool).await.unwrap();
     pool.close().await;
     assert!(matches!(Book::open(&disk.books).await, Err(OpenError::Newer)));
 }
@@ -278,10 +223,7 @@ async fn a_book_that_cannot_be_opened_says_what_is_wanted() {
     let disk = Disk::new().await;
     for url in ["mysql://localhost/x", "nonsense", "sqlite:///nowhere/at/all.db"] {
         let error = Book::open(url).await.unwrap_err();
-        assert!(
-            error.to_string().contains("a sqlite: or postgres: URL is wanted"),
-            "{url}: {error}"
-        );
+        assert!(error.to_string().contains("a sqlite: or postgres: URL is wanted"), "{url}: {error}");
     }
     let file = disk.dir.path().join("50% of #1?.db");
     Book::open_file(&file).await.unwrap().close().await;
@@ -294,9 +236,7 @@ async fn a_book_that_cannot_be_written_asks_for_patience() {
     let service = disk.service().await;
     service.book().close().await;
     let right = member_right(&usual_ticket(), 0, MEMBER);
-    let response = service
-        .handle(peer(99), submit(&right, &received(&right, MEMBER)), NOW)
-        .await;
+    let response = service.handle(peer(99), submit(&right, &received(&right, MEMBER)), NOW).await;
     assert!(matches!(response, BillingResponse::Later), "{response:?}");
 }
 
@@ -304,16 +244,11 @@ async fn a_book_that_cannot_be_written_asks_for_patience() {
 async fn what_one_copy_can_add_to_the_log_has_a_bound() {
     let disk = Disk::new().await;
     let service = disk.service().await;
-    let (right, other) = (
-        member_right(&usual_ticket(), 0, MEMBER),
-        member_right(&usual_ticket(), 1, MEMBER + 1),
-    );
+    let (right, other) =
+        (member_right(&usual_ticket(), 0, MEMBER), member_right(&usual_ticket(), 1, MEMBER + 1));
     for kind in [ReceiptKind::Received, ReceiptKind::Started] {
         let request = submit(&right, &receipt(&right, MEMBER, kind, NOW));
-        assert!(matches!(
-            service.handle(peer(99), request, NOW).await,
-            BillingResponse::Acked(_)
-        ));
+        assert!(matches!(service.handle(peer(99), request, NOW).await, BillingResponse::Acked(_)));
     }
     let mut booking = service.book().begin().await.unwrap();
     assert!(booking.is_full(&right, 2).await.unwrap());

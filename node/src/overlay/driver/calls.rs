@@ -27,9 +27,7 @@ impl Driver {
     /// Connects to a peer, unless it is connected, and sees to it that `waiter` hears of it.
     pub(super) fn reach(&mut self, peer: PeerId, waiter: Option<Waiter>) {
         if peer == self.peer {
-            waiter
-                .into_iter()
-                .for_each(|waiter| waiter.fail(ConnectError::Myself(peer)));
+            waiter.into_iter().for_each(|waiter| waiter.fail(ConnectError::Myself(peer)));
             return;
         }
         let is_connected = self.swarm.is_connected(&theirs(peer));
@@ -75,9 +73,7 @@ impl Driver {
         };
         let error = dial.error(peer);
         tracing::debug!(%error);
-        dial.waiters
-            .into_iter()
-            .for_each(|waiter| waiter.fail(error.clone()));
+        dial.waiters.into_iter().for_each(|waiter| waiter.fail(error.clone()));
     }
 
     /// The peer is connected: all that only waited for that goes on.

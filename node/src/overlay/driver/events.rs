@@ -21,11 +21,7 @@ impl Driver {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::ConnectionEstablished {
-                peer_id,
-                connection_id,
-                endpoint,
-                num_established,
-                ..
+                peer_id, connection_id, endpoint, num_established, ..
             } => {
                 if num_established.get() > MAX_PER_PARTNER {
                     self.swarm.close_connection(connection_id);
@@ -35,30 +31,18 @@ impl Driver {
                     None => drop(self.swarm.disconnect_peer_id(peer_id)),
                 }
             }
-            SwarmEvent::ConnectionClosed {
-                peer_id,
-                num_established,
-                ..
-            } => {
+            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
                 if let Some(peer) = ours(&peer_id) {
                     self.on_disconnected(peer, num_established);
                 }
             }
-            SwarmEvent::OutgoingConnectionError {
-                peer_id: Some(peer_id),
-                error,
-                ..
-            } => {
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
                 if let Some(peer) = ours(&peer_id).filter(|_| !self.swarm.is_connected(&peer_id)) {
                     self.on_call_failed(peer, &error);
                 }
             }
             SwarmEvent::NewListenAddr { address, .. } => tracing::info!(%address, "listening"),
-            SwarmEvent::ListenerClosed {
-                addresses,
-                reason: Err(error),
-                ..
-            } => {
+            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
                 tracing::warn!(?addresses, %error, "no longer listening");
             }
             _ => {}
@@ -68,11 +52,7 @@ impl Driver {
     fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
         let place = Address::from(endpoint.get_remote_address().clone()).place();
         let is_local = matches!(reach(&place), Reach::Loopback | Reach::Memory);
-        let found = if endpoint.is_dialer() {
-            Found::Dialled
-        } else {
-            Found::Called
-        };
+        let found = if endpoint.is_dialer() { Found::Dialled } else { Found::Called };
         if endpoint.is_dialer() && !endpoint.is_relayed() {
             self.book.add(peer, place, Source::Learned);
         }
@@ -90,9 +70,7 @@ impl Driver {
             if let Some(dial) = self.dials.remove(&peer) {
                 let reason = "it closed the connection".to_owned();
                 let error = ConnectError::Unreachable { peer, reason };
-                dial.waiters
-                    .into_iter()
-                    .for_each(|waiter| waiter.fail(error.clone()));
+                dial.waiters.into_iter().for_each(|waiter| waiter.fail(error.clone()));
             }
             self.partners.lost(&peer, Instant::now());
         }
@@ -111,11 +89,7 @@ impl Driver {
                     self.on_stranger(peer);
                 }
             }
-            BehaviourEvent::Ping(ping::Event {
-                connection,
-                result: Err(error),
-                ..
-            }) => {
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }) => {
                 if !matches!(error, ping::Failure::Unsupported) {
                     tracing::debug!(%error, "a connection is dead");
                     self.swarm.close_connection(connection);
@@ -194,22 +168,13 @@ impl Driver {
 
     fn on_outcome(&mut self, outcome: Outcome) {
         match outcome {
-            Outcome::Asked {
-                from,
-                request,
-                channel,
-            } => {
+            Outcome::Asked { from, request, channel } => {
                 let Some(from) = ours(&from).filter(|_| self.unanswered.len() < MAX_UNANSWERED) else {
                     return;
                 };
                 let (answer, response) = oneshot::channel();
-                self.unanswered
-                    .push(Box::pin(async { (channel, response.await.ok()) }));
-                self.outlet.offer(Event::Request(InboundRequest {
-                    from,
-                    request,
-                    answer,
-                }));
+                self.unanswered.push(Box::pin(async { (channel, response.await.ok()) }));
+                self.outlet.offer(Event::Request(InboundRequest { from, request, answer }));
             }
             Outcome::Answered { key, response } => {
                 if let Some((_, answer)) = self.asked.remove(&key) {
@@ -229,30 +194,14 @@ impl Driver {
 
     fn on_group(&mut self, event: gate::Event) {
         match event {
-            gate::Event::Message {
-                session,
-                author,
-                payload,
-            } => {
+            gate::Event::Message { session, author, payload } => {
                 if let Some(author) = ours(&author) {
-                    self.outlet.offer(Event::GroupMessage {
-                        session,
-                        author,
-                        payload,
-                    });
+                    self.outlet.offer(Event::GroupMessage { session, author, payload });
                 }
             }
-            gate::Event::Presence {
-                session,
-                peer,
-                present,
-            } => {
+            gate::Event::Presence { session, peer, present } => {
                 if let Some(peer) = ours(&peer) {
-                    self.outlet.state(Event::GroupPeer {
-                        session,
-                        peer,
-                        present,
-                    });
+                    self.outlet.state(Event::GroupPeer { session, peer, present });
                 }
             }
         }

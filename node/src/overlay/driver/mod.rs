@@ -131,35 +131,25 @@ impl Driver {
             Command::Reach(peer, waiter) => self.reach(peer, Some(waiter)),
             Command::GroupOpen(session, members) => self.open_group(session, &members),
             Command::GroupAllow(session, peer) => {
-                self.partners
-                    .roster(session)
-                    .into_iter()
-                    .for_each(|roster| _ = roster.insert(peer));
+                self.partners.roster(session).into_iter().for_each(|roster| _ = roster.insert(peer));
                 self.swarm.behaviour_mut().gate.allow(session, theirs(peer));
                 self.exempt(peer);
             }
             Command::GroupRevoke(session, peer) => {
-                self.partners
-                    .roster(session)
-                    .into_iter()
-                    .for_each(|roster| _ = roster.remove(&peer));
+                self.partners.roster(session).into_iter().for_each(|roster| _ = roster.remove(&peer));
                 self.swarm.behaviour_mut().gate.revoke(session, theirs(peer));
                 self.exempt(peer);
             }
             Command::GroupClose(session) => {
                 self.swarm.behaviour_mut().gate.close(session);
-                self.partners
-                    .close(&session)
-                    .into_iter()
-                    .for_each(|peer| self.exempt(peer));
+                self.partners.close(&session).into_iter().for_each(|peer| self.exempt(peer));
             }
             Command::Publish(session, payload, answer) => {
                 let outcome = self.swarm.behaviour_mut().gate.publish(session, &payload);
                 drop(answer.send(outcome.map_err(PublishError::from)));
             }
             Command::Keep(peer) => {
-                self.partners
-                    .keep(peer, self.swarm.is_connected(&theirs(peer)), Instant::now());
+                self.partners.keep(peer, self.swarm.is_connected(&theirs(peer)), Instant::now());
                 self.exempt(peer);
             }
             Command::Unkeep(peer) => {
@@ -185,23 +175,13 @@ impl Driver {
     }
 
     fn addresses_of(&self, peer: PeerId) -> Vec<Address> {
-        self.book
-            .of(&peer)
-            .into_iter()
-            .map(|place| Address::from(place).with_peer(peer))
-            .collect()
+        self.book.of(&peer).into_iter().map(|place| Address::from(place).with_peer(peer)).collect()
     }
 
     fn open_group(&mut self, session: SessionId, members: &[PeerId]) {
         let before = self.partners.open(session, members);
-        self.swarm
-            .behaviour_mut()
-            .gate
-            .open(session, members.iter().copied().map(theirs));
-        before
-            .into_iter()
-            .chain(members.iter().copied())
-            .for_each(|peer| self.exempt(peer));
+        self.swarm.behaviour_mut().gate.open(session, members.iter().copied().map(theirs));
+        before.into_iter().chain(members.iter().copied()).for_each(|peer| self.exempt(peer));
     }
 
     /// Those in a session with us are exempt from the connection limits, others are not.

@@ -55,11 +55,7 @@ impl NetworkBehaviour for Gate {
             }) => {
                 self.on_established(peer_id, connection_id, endpoint);
             }
-            FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id,
-                connection_id,
-                ..
-            }) => {
+            FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.on_closed(peer_id, connection_id);
             }
             _ => {}
@@ -69,11 +65,7 @@ impl NetworkBehaviour for Gate {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, report: Report) {
         let session = report.session();
         // The peer may have been cut off while its report was under way.
-        let Some(group) = self
-            .groups
-            .get_mut(&session)
-            .filter(|group| group.members.contains(&peer))
-        else {
+        let Some(group) = self.groups.get_mut(&session).filter(|group| group.members.contains(&peer)) else {
             return;
         };
         let we_lead = self.local < peer;
@@ -81,24 +73,17 @@ impl NetworkBehaviour for Gate {
             Report::Opened { .. } if !we_lead => self.attach(session, peer, connection),
             Report::Ready { .. } => self.lead(session, peer),
             Report::Refused { generation, .. } if group.is_current(&peer, generation) => {
-                self.actions
-                    .extend(group.absent(peer).map(ToSwarm::GenerateEvent));
+                self.actions.extend(group.absent(peer).map(ToSwarm::GenerateEvent));
             }
             Report::Spent { generation, .. } if group.is_current(&peer, generation) => {
                 self.detach(session, peer);
                 self.lead(session, peer);
                 if !we_lead {
-                    let again = Command::Admit {
-                        session,
-                        we_lead,
-                        announce: true,
-                    };
+                    let again = Command::Admit { session, we_lead, announce: true };
                     self.actions.push_back(command(peer, connection, again));
                 }
             }
-            Report::Inner {
-                generation, event, ..
-            } if group.is_current(&peer, generation) => {
+            Report::Inner { generation, event, .. } if group.is_current(&peer, generation) => {
                 group.on_handler_event(peer, connection, *event);
             }
             Report::Opened { .. } | Report::Refused { .. } | Report::Spent { .. } | Report::Inner { .. } => {}
@@ -137,11 +122,7 @@ fn next(group: &mut Group, cx: &mut Context<'_>) -> Option<Action> {
                 // For a lane that is gone: nobody is there to hear it.
                 let Some(lane) = group.lane(&peer) else { continue };
                 let generation = lane.generation;
-                let inner = Command::Inner {
-                    session: group.session(),
-                    generation,
-                    event,
-                };
+                let inner = Command::Inner { session: group.session(), generation, event };
                 return Some(command(peer, lane.connection, inner));
             }
         }

@@ -59,17 +59,9 @@ pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilte
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A member said something. Its signature and membership have been checked.
-    Message {
-        session: SessionId,
-        author: PeerId,
-        payload: Bytes,
-    },
+    Message { session: SessionId, author: PeerId, payload: Bytes },
     /// Messages reach this member now (directly), or no longer do.
-    Presence {
-        session: SessionId,
-        peer: PeerId,
-        present: bool,
-    },
+    Presence { session: SessionId, peer: PeerId, present: bool },
 }
 
 /// Why a message was not sent.
@@ -116,18 +108,9 @@ impl Group {
         let signed = MessageAuthenticity::Signed(keypair.clone());
         let mut gossip = Gossip::new_with_subscription_filter(signed, config(), only_topic)
             .expect("signing and strict validation go together");
-        gossip
-            .subscribe(&topic)
-            .expect("the filter allows this topic, and nobody is there to be told");
+        gossip.subscribe(&topic).expect("the filter allows this topic, and nobody is there to be told");
         let (members, lanes, present) = Default::default();
-        Self {
-            session,
-            gossip,
-            topic,
-            members,
-            lanes,
-            present,
-        }
+        Self { session, gossip, topic, members, lanes, present }
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -140,9 +123,7 @@ impl Group {
 
     /// Whether `generation` is that of the member's present lane.
     pub(super) fn is_current(&self, peer: &PeerId, generation: u64) -> bool {
-        self.lanes
-            .get(peer)
-            .is_some_and(|lane| lane.generation == generation)
+        self.lanes.get(peer).is_some_and(|lane| lane.generation == generation)
     }
 
     /// Gossipsub hears of the member: a new connection, as far as it knows.
@@ -154,59 +135,36 @@ impl Group {
         generation: u64,
     ) -> Option<Box<GossipHandler>> {
         let handler = match endpoint {
-            ConnectedPoint::Dialer {
-                address,
-                role_override,
-                port_use,
-            } => self.gossip.handle_established_outbound_connection(
-                connection,
-                peer,
-                address,
-                *role_override,
-                *port_use,
-            ),
-            ConnectedPoint::Listener {
-                local_addr,
-                send_back_addr,
-            } => self.gossip.handle_established_inbound_connection(
-                connection,
-                peer,
-                local_addr,
-                send_back_addr,
-            ),
+            ConnectedPoint::Dialer { address, role_override, port_use } => self
+                .gossip
+                .handle_established_outbound_connection(connection, peer, address, *role_override, *port_use),
+            ConnectedPoint::Listener { local_addr, send_back_addr } => self
+                .gossip
+                .handle_established_inbound_connection(connection, peer, local_addr, send_back_addr),
         };
         // Gossipsub denies no connection.
         let handler = handler.ok()?;
-        self.gossip
-            .on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
-                peer_id: peer,
-                connection_id: connection,
-                endpoint,
-                failed_addresses: &[],
-                other_established: 0,
-            }));
-        self.lanes.insert(
-            peer,
-            Lane {
-                connection,
-                generation,
-                endpoint: endpoint.clone(),
-            },
-        );
+        self.gossip.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+            peer_id: peer,
+            connection_id: connection,
+            endpoint,
+            failed_addresses: &[],
+            other_established: 0,
+        }));
+        self.lanes.insert(peer, Lane { connection, generation, endpoint: endpoint.clone() });
         Some(Box::new(handler))
     }
 
     /// Gossipsub hears that the member is gone. Where the lane ran, if there was one.
     pub(super) fn detach(&mut self, peer: PeerId) -> Option<ConnectionId> {
         let lane = self.lanes.remove(&peer)?;
-        self.gossip
-            .on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
-                peer_id: peer,
-                connection_id: lane.connection,
-                endpoint: &lane.endpoint,
-                cause: None,
-                remaining_established: 0,
-            }));
+        self.gossip.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id: peer,
+            connection_id: lane.connection,
+            endpoint: &lane.endpoint,
+            cause: None,
+            remaining_established: 0,
+        }));
         Some(lane.connection)
     }
 
@@ -246,11 +204,7 @@ impl Group {
     /// The member is no longer reached; tells it if it was.
     pub(super) fn absent(&mut self, peer: PeerId) -> Option<Event> {
         let session = self.session;
-        self.present.remove(&peer).then_some(Event::Presence {
-            session,
-            peer,
-            present: false,
-        })
+        self.present.remove(&peer).then_some(Event::Presence { session, peer, present: false })
     }
 
     /// What gossipsub has to tell its handlers and us.
@@ -274,36 +228,20 @@ impl Group {
     fn on_gossip_event(&mut self, event: GossipEvent) -> Option<Event> {
         let session = self.session;
         match event {
-            GossipEvent::Message {
-                propagation_source,
-                message_id,
-                message,
-            } => {
+            GossipEvent::Message { propagation_source, message_id, message } => {
                 // A member could pass on a stranger's message, well signed by that stranger.
                 let author = message.source.filter(|author| self.members.contains(author));
                 let author = author.filter(|_| message.data.len() <= MAX_PAYLOAD);
                 let verdict = author.map_or(MessageAcceptance::Reject, |_| MessageAcceptance::Accept);
-                self.gossip
-                    .report_message_validation_result(&message_id, &propagation_source, verdict);
-                author.map(|author| Event::Message {
-                    session,
-                    author,
-                    payload: message.data.into(),
-                })
+                self.gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
+                author.map(|author| Event::Message { session, author, payload: message.data.into() })
             }
             GossipEvent::Subscribed { peer_id: peer, .. } => {
                 let news = self.lanes.contains_key(&peer) && self.present.insert(peer);
-                news.then_some(Event::Presence {
-                    session,
-                    peer,
-                    present: true,
-                })
+                news.then_some(Event::Presence { session, peer, present: true })
             }
             GossipEvent::Unsubscribed { peer_id, .. } => self.absent(peer_id),
-            GossipEvent::SlowPeer {
-                peer_id,
-                failed_messages,
-            } => {
+            GossipEvent::SlowPeer { peer_id, failed_messages } => {
                 tracing::debug!(%session, peer = %peer_id, ?failed_messages, "a member is too slow: messages dropped");
                 None
             }

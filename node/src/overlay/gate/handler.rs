@@ -32,21 +32,13 @@ pub(crate) enum Command {
         announce: bool,
     },
     /// The group runs over this connection from now on, with a fresh start.
-    Attach {
-        session: SessionId,
-        generation: u64,
-        inner: Box<GossipHandler>,
-    },
+    Attach { session: SessionId, generation: u64, inner: Box<GossipHandler> },
     /// The group runs over another connection, or none.
     Detach { session: SessionId },
     /// The peer is no member (any more): its streams are cut off.
     Dismiss { session: SessionId },
     /// For gossipsub's handler.
-    Inner {
-        session: SessionId,
-        generation: u64,
-        event: <GossipHandler as ConnectionHandler>::FromBehaviour,
-    },
+    Inner { session: SessionId, generation: u64, event: <GossipHandler as ConnectionHandler>::FromBehaviour },
 }
 
 impl Command {
@@ -107,12 +99,7 @@ pub(crate) struct Handler {
 impl Handler {
     pub(super) fn new(wire: Wire, admitted: impl Iterator<Item = SessionId>, we_lead: bool) -> Self {
         let places = admitted.map(|session| (session, Place::new(we_lead))).collect();
-        Self {
-            wire,
-            places,
-            reports: VecDeque::new(),
-            turn: 0,
-        }
+        Self { wire, places, reports: VecDeque::new(), turn: 0 }
     }
 }
 
@@ -126,18 +113,9 @@ impl ConnectionHandler for Handler {
 
     fn listen_protocol(&self) -> SubstreamProtocol<Inbound, ()> {
         let offers = self.places.iter().flat_map(|(session, place)| {
-            place
-                .accepted()
-                .iter()
-                .map(|purpose| Offer::new(*session, *purpose))
+            place.accepted().iter().map(|purpose| Offer::new(*session, *purpose))
         });
-        SubstreamProtocol::new(
-            Inbound {
-                offers: offers.collect(),
-                wire: self.wire.clone(),
-            },
-            (),
-        )
+        SubstreamProtocol::new(Inbound { offers: offers.collect(), wire: self.wire.clone() }, ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -147,19 +125,13 @@ impl ConnectionHandler for Handler {
     fn on_behaviour_event(&mut self, command: Command) {
         let place = self.places.get_mut(&command.session());
         match command {
-            Command::Admit {
-                session,
-                we_lead,
-                announce,
-            } => {
+            Command::Admit { session, we_lead, announce } => {
                 let place = self.places.entry(session).or_insert_with(|| Place::new(we_lead));
                 if announce {
                     place.announce();
                 }
             }
-            Command::Attach {
-                generation, inner, ..
-            } => {
+            Command::Attach { generation, inner, .. } => {
                 if let Some(place) = place {
                     place.attach(generation, inner);
                 }
@@ -170,9 +142,7 @@ impl ConnectionHandler for Handler {
                 // Nothing that it reported before may have an effect after.
                 self.reports.retain(|report| report.session() != session);
             }
-            Command::Inner {
-                generation, event, ..
-            } => {
+            Command::Inner { generation, event, .. } => {
                 if let Some(lane) = place.and_then(|place| place.lane(generation)) {
                     lane.on_behaviour_event(event);
                 }

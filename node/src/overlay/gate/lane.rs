@@ -93,12 +93,7 @@ impl Attempt {
 
 impl Place {
     pub(super) fn new(we_lead: bool) -> Self {
-        Self {
-            we_lead,
-            lane: None,
-            held: None,
-            announce: Attempt::Idle,
-        }
+        Self { we_lead, lane: None, held: None, announce: Attempt::Idle }
     }
 
     /// What this node accepts from the peer.
@@ -133,13 +128,7 @@ impl Place {
 
     /// The group runs here from now on, with a fresh start.
     pub(super) fn attach(&mut self, generation: u64, inner: Box<GossipHandler>) {
-        let mut lane = Lane {
-            generation,
-            inner,
-            outbound: Attempt::Idle,
-            refusals: 0,
-            nudged: false,
-        };
+        let mut lane = Lane { generation, inner, outbound: Attempt::Idle, refusals: 0, nudged: false };
         if let Some(channel) = self.held.take() {
             lane.take_inbound(channel);
         }
@@ -172,11 +161,7 @@ impl Place {
                 }
                 Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(event)) => {
                     let event = Box::new(event);
-                    let report = Report::Inner {
-                        session,
-                        generation: lane.generation,
-                        event,
-                    };
+                    let report = Report::Inner { session, generation: lane.generation, event };
                     Poll::Ready(ConnectionHandlerEvent::NotifyBehaviour(report))
                 }
                 // Gossipsub does nothing else.
@@ -217,11 +202,7 @@ impl Place {
 
     /// A stream of ours was refused, or lost on the way.
     pub(super) fn on_outbound_failed(&mut self, stream: StreamFor, refused: bool) -> Option<Report> {
-        let StreamFor {
-            session,
-            purpose,
-            generation,
-        } = stream;
+        let StreamFor { session, purpose, generation } = stream;
         match purpose {
             // The leader does not admit us yet; once it does, it opens by itself.
             Purpose::Ready if refused => self.announce = Attempt::Idle,
@@ -246,8 +227,7 @@ impl Lane {
     fn take_inbound(&mut self, channel: Channel) {
         let protocol = futures::future::Either::Left(channel);
         let inbound = FullyNegotiatedInbound { protocol, info: () };
-        self.inner
-            .on_connection_event(ConnectionEvent::FullyNegotiatedInbound(inbound));
+        self.inner.on_connection_event(ConnectionEvent::FullyNegotiatedInbound(inbound));
     }
 
     fn take_outbound(&mut self, protocol: Channel) {
@@ -255,8 +235,7 @@ impl Lane {
         self.refusals = 0;
         self.nudged = false;
         let outbound = FullyNegotiatedOutbound { protocol, info: () };
-        self.inner
-            .on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(outbound));
+        self.inner.on_connection_event(ConnectionEvent::FullyNegotiatedOutbound(outbound));
     }
 
     /// The follower is ready for our stream. Whether that is on its way, so that no fresh start is needed.
@@ -283,25 +262,12 @@ impl Lane {
     /// Gossipsub's handler shuts itself after a handful of streams; what it then accepts is: nothing.
     fn spent(&self, session: SessionId) -> Option<Report> {
         let shut = self.inner.listen_protocol().into_upgrade().0.is_right();
-        shut.then_some(Report::Spent {
-            session,
-            generation: self.generation,
-        })
+        shut.then_some(Report::Spent { session, generation: self.generation })
     }
 }
 
 fn request(session: SessionId, purpose: Purpose, generation: u64, wire: &Wire) -> HandlerEvent {
-    let upgrade = Outbound {
-        offer: Offer::new(session, purpose),
-        wire: wire.clone(),
-    };
-    let protocol = SubstreamProtocol::new(
-        upgrade,
-        StreamFor {
-            session,
-            purpose,
-            generation,
-        },
-    );
+    let upgrade = Outbound { offer: Offer::new(session, purpose), wire: wire.clone() };
+    let protocol = SubstreamProtocol::new(upgrade, StreamFor { session, purpose, generation });
     ConnectionHandlerEvent::OutboundSubstreamRequest { protocol }
 }

@@ -65,10 +65,7 @@ impl Gate {
     /// in it whether named or not.
     pub(crate) fn open(&mut self, session: SessionId, members: impl IntoIterator<Item = PeerId>) {
         let keypair = &self.keypair;
-        let group = self
-            .groups
-            .entry(session)
-            .or_insert_with(|| Group::new(session, keypair));
+        let group = self.groups.entry(session).or_insert_with(|| Group::new(session, keypair));
         let mut gone = group.members.clone();
         for peer in members {
             gone.remove(&peer);
@@ -90,15 +87,7 @@ impl Gate {
         let we_lead = self.local < peer;
         for (index, link) in self.links.get(&peer).into_iter().flatten().enumerate() {
             let announce = !we_lead && index == 0;
-            self.actions.push_back(command(
-                peer,
-                link.id,
-                Command::Admit {
-                    session,
-                    we_lead,
-                    announce,
-                },
-            ));
+            self.actions.push_back(command(peer, link.id, Command::Admit { session, we_lead, announce }));
         }
         self.lead(session, peer);
     }
@@ -128,10 +117,7 @@ impl Gate {
 
     /// Sends to all members that are connected, or reached through those that are.
     pub(crate) fn publish(&mut self, session: SessionId, payload: &[u8]) -> Result<(), PublishError> {
-        self.groups
-            .get_mut(&session)
-            .ok_or(PublishError::NoGroup)?
-            .publish(payload)
+        self.groups.get_mut(&session).ok_or(PublishError::NoGroup)?.publish(payload)
     }
 
     /// The connection that carries the group to this member.
@@ -145,11 +131,9 @@ impl Gate {
             return;
         };
         group.detach(peer);
-        self.actions
-            .extend(group.absent(peer).map(ToSwarm::GenerateEvent));
+        self.actions.extend(group.absent(peer).map(ToSwarm::GenerateEvent));
         for link in self.links.get(&peer).into_iter().flatten() {
-            self.actions
-                .push_back(command(peer, link.id, Command::Dismiss { session }));
+            self.actions.push_back(command(peer, link.id, Command::Dismiss { session }));
         }
     }
 
@@ -157,10 +141,7 @@ impl Gate {
     /// before a relayed one, then the oldest.
     pub(super) fn lead(&mut self, session: SessionId, peer: PeerId) {
         let links = self.links.get(&peer).map_or(&[][..], Vec::as_slice);
-        let best = links
-            .iter()
-            .find(|link| !link.endpoint.is_relayed())
-            .or(links.first());
+        let best = links.iter().find(|link| !link.endpoint.is_relayed()).or(links.first());
         if self.local < peer
             && let Some(id) = best.map(|link| link.id)
         {
@@ -181,15 +162,7 @@ impl Gate {
         self.generation += 1;
         let generation = self.generation;
         if let Some(inner) = group.attach(peer, connection, &link.endpoint, generation) {
-            self.actions.push_back(command(
-                peer,
-                connection,
-                Command::Attach {
-                    session,
-                    generation,
-                    inner,
-                },
-            ));
+            self.actions.push_back(command(peer, connection, Command::Attach { session, generation, inner }));
         }
     }
 
@@ -198,23 +171,15 @@ impl Gate {
             return;
         };
         if let Some(connection) = group.detach(peer) {
-            self.actions
-                .push_back(command(peer, connection, Command::Detach { session }));
+            self.actions.push_back(command(peer, connection, Command::Detach { session }));
         }
     }
 
     pub(super) fn on_established(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         let direct = !endpoint.is_relayed();
         let links = self.links.entry(peer).or_default();
-        links.push(Link {
-            id,
-            endpoint: endpoint.clone(),
-        });
-        let relayed: Vec<_> = links
-            .iter()
-            .filter(|l| l.endpoint.is_relayed())
-            .map(|l| l.id)
-            .collect();
+        links.push(Link { id, endpoint: endpoint.clone() });
+        let relayed: Vec<_> = links.iter().filter(|l| l.endpoint.is_relayed()).map(|l| l.id).collect();
         for session in self.sessions_with(peer) {
             let lane = self.groups.get(&session).and_then(|group| group.lane(&peer));
             if lane.is_none_or(|lane| direct && relayed.contains(&lane.connection)) {
@@ -243,8 +208,7 @@ impl Gate {
                 continue;
             };
             if gone {
-                self.actions
-                    .extend(group.absent(peer).map(ToSwarm::GenerateEvent));
+                self.actions.extend(group.absent(peer).map(ToSwarm::GenerateEvent));
             }
         }
     }
@@ -255,37 +219,22 @@ impl Gate {
     }
 
     pub(super) fn handler(&self, peer: PeerId) -> Handler {
-        Handler::new(
-            self.wire.clone(),
-            self.sessions_with(peer).into_iter(),
-            self.local < peer,
-        )
+        Handler::new(self.wire.clone(), self.sessions_with(peer).into_iter(), self.local < peer)
     }
 }
 
 pub(super) fn command(peer_id: PeerId, connection: ConnectionId, event: Command) -> Action {
-    ToSwarm::NotifyHandler {
-        peer_id,
-        handler: NotifyHandler::One(connection),
-        event,
-    }
+    ToSwarm::NotifyHandler { peer_id, handler: NotifyHandler::One(connection), event }
 }
 
 /// Gossipsub's codec settings, which it gives away only through a handler: one for a connection that never
 /// was, of a group that nobody is in.
 fn wire(keypair: &Keypair) -> Wire {
     let mut nobody = Group::new(SessionId([0; 16]), keypair);
-    let endpoint = ConnectedPoint::Listener {
-        local_addr: Multiaddr::empty(),
-        send_back_addr: Multiaddr::empty(),
-    };
+    let endpoint =
+        ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
     nobody
-        .attach(
-            keypair.public().to_peer_id(),
-            ConnectionId::new_unchecked(0),
-            &endpoint,
-            0,
-        )
+        .attach(keypair.public().to_peer_id(), ConnectionId::new_unchecked(0), &endpoint, 0)
         .and_then(|handler| handler.listen_protocol().into_upgrade().0.left())
         .expect("a new handler of gossipsub's accepts its protocol")
 }

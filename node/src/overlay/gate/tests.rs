@@ -66,32 +66,26 @@ impl<B: NetworkBehaviour<ToSwarm: Debug> + Send> Node<B> {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("nothing of the kind happened")
+        tokio::time::timeout(PATIENCE, waiting).await.expect("nothing of the kind happened")
     }
 }
 
 impl Node<Gate> {
     async fn open(&self, session: SessionId, members: &[PeerId]) {
         let members = members.to_vec();
-        self.act(move |swarm| swarm.behaviour_mut().open(session, members))
-            .await;
+        self.act(move |swarm| swarm.behaviour_mut().open(session, members)).await;
     }
 
     async fn allow(&self, peer: PeerId) {
-        self.act(move |swarm| swarm.behaviour_mut().allow(GAME, peer))
-            .await;
+        self.act(move |swarm| swarm.behaviour_mut().allow(GAME, peer)).await;
     }
 
     async fn revoke(&self, peer: PeerId) {
-        self.act(move |swarm| swarm.behaviour_mut().revoke(GAME, peer))
-            .await;
+        self.act(move |swarm| swarm.behaviour_mut().revoke(GAME, peer)).await;
     }
 
     async fn publish(&self, session: SessionId, text: &'static str) -> Result<(), PublishError> {
-        self.act(move |swarm| swarm.behaviour_mut().publish(session, text.as_bytes()))
-            .await
+        self.act(move |swarm| swarm.behaviour_mut().publish(session, text.as_bytes())).await
     }
 
     async fn event(&mut self) -> Event {
@@ -99,32 +93,19 @@ impl Node<Gate> {
     }
 
     async fn sees(&mut self, session: SessionId, peer: PeerId) {
-        let wanted = Event::Presence {
-            session,
-            peer,
-            present: true,
-        };
+        let wanted = Event::Presence { session, peer, present: true };
         while self.event().await != wanted {}
     }
 
     async fn misses(&mut self, peer: PeerId) {
-        let wanted = Event::Presence {
-            session: GAME,
-            peer,
-            present: false,
-        };
+        let wanted = Event::Presence { session: GAME, peer, present: false };
         while self.event().await != wanted {}
     }
 
     /// The next message: its group, author and text.
     async fn message(&mut self) -> (SessionId, PeerId, String) {
         loop {
-            if let Event::Message {
-                session,
-                author,
-                payload,
-            } = self.event().await
-            {
+            if let Event::Message { session, author, payload } = self.event().await {
                 return (session, author, String::from_utf8(payload.to_vec()).unwrap());
             }
         }
@@ -178,14 +159,10 @@ async fn members_exchange_messages() {
     exchange(&mut a, &mut b, ["from a", "from b"]).await;
     assert_eq!(a.publish(CHAT, "not open").await, Err(PublishError::NoGroup));
     let large = vec![7; super::MAX_PAYLOAD];
-    a.act(move |swarm| swarm.behaviour_mut().publish(GAME, &large))
-        .await
-        .unwrap();
+    a.act(move |swarm| swarm.behaviour_mut().publish(GAME, &large)).await.unwrap();
     assert_eq!(b.message().await.2.len(), super::MAX_PAYLOAD);
     let larger = vec![7; super::MAX_PAYLOAD + 1];
-    let refused = a
-        .act(move |swarm| swarm.behaviour_mut().publish(GAME, &larger))
-        .await;
+    let refused = a.act(move |swarm| swarm.behaviour_mut().publish(GAME, &larger)).await;
     assert_eq!(refused, Err(PublishError::TooLarge(super::MAX_PAYLOAD + 1)));
 }
 
@@ -195,17 +172,12 @@ async fn a_burst_of_large_messages_arrives_whole() {
     const COUNT: usize = 100;
     a.act(|swarm| {
         for number in 0..COUNT {
-            swarm
-                .behaviour_mut()
-                .publish(GAME, &vec![number as u8; super::MAX_PAYLOAD])
-                .unwrap();
+            swarm.behaviour_mut().publish(GAME, &vec![number as u8; super::MAX_PAYLOAD]).unwrap();
         }
     })
     .await;
     for number in 0..COUNT {
-        let Event::Message { payload, .. } = b.event().await else {
-            panic!("only messages are expected")
-        };
+        let Event::Message { payload, .. } = b.event().await else { panic!("only messages are expected") };
         assert_eq!((payload.len(), payload[0]), (super::MAX_PAYLOAD, number as u8));
     }
 }
@@ -222,9 +194,7 @@ async fn who_publishes_faster_than_the_group_takes_is_told() {
             (sent, swarm.behaviour_mut().publish(GAME, b"more"))
         })
         .await;
-    let (sent, Err(PublishError::Full)) = sent else {
-        panic!("{sent:?}")
-    };
+    let (sent, Err(PublishError::Full)) = sent else { panic!("{sent:?}") };
     // What was taken arrives, and then there is room again.
     for _ in 0..sent {
         assert_eq!(b.message().await.2, "more");
@@ -291,10 +261,7 @@ async fn a_member_is_let_in_on_a_live_connection() {
         // One has opened the group long before the other one admits it.
         nodes[1 - late].open(GAME, &peers).await;
         nodes[late].open(GAME, &[]).await;
-        assert_eq!(
-            nodes[1 - late].publish(GAME, "too early").await,
-            Err(PublishError::Alone)
-        );
+        assert_eq!(nodes[1 - late].publish(GAME, "too early").await, Err(PublishError::Alone));
         nodes[late].allow(peers[1 - late]).await;
         let [a, b] = &mut nodes;
         a.sees(GAME, b.peer).await;
@@ -312,10 +279,7 @@ async fn a_removed_member_is_cut_off_at_once_and_can_come_back() {
         let removed = nodes[gone].peer;
         nodes[by].revoke(removed).await;
         nodes[by].misses(removed).await;
-        assert_eq!(
-            nodes[by].publish(GAME, "behind its back").await,
-            Err(PublishError::Alone)
-        );
+        assert_eq!(nodes[by].publish(GAME, "behind its back").await, Err(PublishError::Alone));
         // Whether that one has noticed yet or not, this goes nowhere.
         let _ = nodes[gone].publish(GAME, "still there?").await;
         nodes[by].allow(removed).await;
@@ -370,22 +334,16 @@ async fn the_group_moves_to_another_connection_when_its_own_closes() {
         b.open(GAME, &[a.peer]).await;
         a.sees(GAME, b.peer).await;
         b.sees(GAME, a.peer).await;
-        let address = b
-            .act(|swarm| swarm.external_addresses().next().cloned().unwrap())
-            .await;
+        let address = b.act(|swarm| swarm.external_addresses().next().cloned().unwrap()).await;
         a.act(move |swarm| {
-            let again = libp2p::swarm::dial_opts::DialOpts::unknown_peer_id()
-                .address(address)
-                .build();
+            let again = libp2p::swarm::dial_opts::DialOpts::unknown_peer_id().address(address).build();
             swarm.dial(again).unwrap();
         })
         .await;
         let second = |event| match event {
-            SwarmEvent::ConnectionEstablished {
-                connection_id,
-                num_established,
-                ..
-            } => (num_established.get() == 2).then_some(connection_id),
+            SwarmEvent::ConnectionEstablished { connection_id, num_established, .. } => {
+                (num_established.get() == 2).then_some(connection_id)
+            }
             _ => None,
         };
         let standby = [a.wait(second).await, b.wait(second).await];
@@ -395,13 +353,9 @@ async fn the_group_moves_to_another_connection_when_its_own_closes() {
         let peers = [b.peer, a.peer];
         let nodes = [&a, &b];
         let peer = peers[closer];
-        let carrier = nodes[closer]
-            .act(move |swarm| swarm.behaviour().carrier(GAME, peer).unwrap())
-            .await;
+        let carrier = nodes[closer].act(move |swarm| swarm.behaviour().carrier(GAME, peer).unwrap()).await;
         assert_ne!(carrier, standby[closer], "a standby carries the group");
-        nodes[closer]
-            .act(move |swarm| assert!(swarm.close_connection(carrier)))
-            .await;
+        nodes[closer].act(move |swarm| assert!(swarm.close_connection(carrier))).await;
         let closed = |id: ConnectionId| {
             move |event: SwarmEvent<Event>| match event {
                 SwarmEvent::ConnectionClosed { connection_id, .. } => (connection_id == id).then_some(()),
@@ -447,9 +401,7 @@ async fn in_group([a, b]: &mut [Node<Gate>; 2]) {
 /// A stranger calls both.
 async fn call<B: NetworkBehaviour<ToSwarm: Debug> + Send>(stranger: &mut Node<B>, nodes: &[Node<Gate>; 2]) {
     for node in nodes {
-        let address = node
-            .act(|swarm| swarm.external_addresses().next().cloned().unwrap())
-            .await;
+        let address = node.act(|swarm| swarm.external_addresses().next().cloned().unwrap()).await;
         stranger.act(|swarm| swarm.dial(address).unwrap()).await;
         let connected = |event| matches!(event, SwarmEvent::ConnectionEstablished { .. }).then_some(());
         stranger.wait(connected).await;
@@ -473,13 +425,8 @@ async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_he
             exchange(&mut a, &mut b, ["between us", "two"]).await;
         }
         let topic = IdentTopic::new(GAME.to_string());
-        let alone = eve
-            .act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in"))
-            .await;
-        assert!(
-            matches!(alone, Err(gossipsub::PublishError::NoPeersSubscribedToTopic)),
-            "{alone:?}"
-        );
+        let alone = eve.act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in")).await;
+        assert!(matches!(alone, Err(gossipsub::PublishError::NoPeersSubscribedToTopic)), "{alone:?}");
         while let Ok(event) = eve.events.try_recv() {
             let Ok(event) = event.try_into_behaviour_event() else {
                 continue;
@@ -498,10 +445,7 @@ async fn a_stranger_can_open_and_accept_no_stream() {
         let mut nodes = two().await;
         let mallory = Swarm::new_ephemeral_tokio(|_| libp2p_stream::Behaviour::new());
         let mut control = mallory.behaviour().new_control();
-        let names = [
-            format!("/parlor/group/{GAME}/1"),
-            format!("/parlor/group/{GAME}/ready/1"),
-        ];
+        let names = [format!("/parlor/group/{GAME}/1"), format!("/parlor/group/{GAME}/ready/1")];
         let names = names.map(|name| StreamProtocol::try_from_owned(name).unwrap());
         let mut streams = names.each_ref().map(|name| control.accept(name.clone()).unwrap());
         let mut mallory = Node::run(mallory);
@@ -522,21 +466,13 @@ async fn a_stranger_can_open_and_accept_no_stream() {
             }
         }
         for stream in &mut streams {
-            assert!(
-                futures::poll!(stream.next()).is_pending(),
-                "the group opened a stream to a stranger"
-            );
+            assert!(futures::poll!(stream.next()).is_pending(), "the group opened a stream to a stranger");
         }
         // The same node, once admitted, gets its stream: so what is refused above would have been noticed.
         a.allow(mallory.peer).await;
         let [lane, ready] = &mut streams;
         let either = futures::future::select(lane.next(), ready.next());
-        let (peer, _) = tokio::time::timeout(PATIENCE, either)
-            .await
-            .unwrap()
-            .factor_first()
-            .0
-            .unwrap();
+        let (peer, _) = tokio::time::timeout(PATIENCE, either).await.unwrap().factor_first().0.unwrap();
         assert_eq!(peer, a.peer);
     }
 }
@@ -581,9 +517,7 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
 
 async fn say(node: &Node<gossipsub::Behaviour>, text: &'static str) {
     let topic = IdentTopic::new(GAME.to_string());
-    node.act(move |swarm| swarm.behaviour_mut().publish(topic, text))
-        .await
-        .unwrap();
+    node.act(move |swarm| swarm.behaviour_mut().publish(topic, text)).await.unwrap();
 }
 
 async fn meshed(node: &Node<gossipsub::Behaviour>, peer: PeerId) {
@@ -592,9 +526,8 @@ async fn meshed(node: &Node<gossipsub::Behaviour>, peer: PeerId) {
     let meshing = async {
         loop {
             let topic = topic.clone();
-            let meshed = node
-                .act(move |swarm| swarm.behaviour().mesh_peers(&topic).any(|p| *p == peer))
-                .await;
+            let meshed =
+                node.act(move |swarm| swarm.behaviour().mesh_peers(&topic).any(|p| *p == peer)).await;
             if meshed {
                 return;
             }

@@ -50,11 +50,7 @@ impl Offer {
             Purpose::Ready => format!("/parlor/group/{session}/ready/1"),
         };
         let name = StreamProtocol::try_from_owned(name).expect("it starts with a slash");
-        Self {
-            name,
-            session,
-            purpose,
-        }
+        Self { name, session, purpose }
     }
 }
 
@@ -98,18 +94,9 @@ impl InboundUpgrade<Stream> for Inbound {
             (Purpose::Lane, Some(newest)) => self
                 .wire
                 .upgrade_inbound(stream, newest)
-                .map(move |opened| {
-                    opened.map(|channel| Arrival {
-                        session,
-                        channel: Some(channel),
-                    })
-                })
+                .map(move |opened| opened.map(|channel| Arrival { session, channel: Some(channel) }))
                 .boxed(),
-            _ => futures::future::ok(Arrival {
-                session,
-                channel: None,
-            })
-            .boxed(),
+            _ => futures::future::ok(Arrival { session, channel: None }).boxed(),
         }
     }
 }

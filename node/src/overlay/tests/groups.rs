@@ -10,11 +10,7 @@ const SESSION: SessionId = SessionId([5; 16]);
 impl Node {
     async fn sees(&mut self, peer: PeerId) {
         self.wait(|event| match event {
-            Event::GroupPeer {
-                session: SESSION,
-                peer: who,
-                present: true,
-            } => (who == peer).then_some(()),
+            Event::GroupPeer { session: SESSION, peer: who, present: true } => (who == peer).then_some(()),
             _ => None,
         })
         .await;
@@ -22,11 +18,7 @@ impl Node {
 
     async fn misses(&mut self, peer: PeerId) {
         self.wait(|event| match event {
-            Event::GroupPeer {
-                session: SESSION,
-                peer: who,
-                present: false,
-            } => (who == peer).then_some(()),
+            Event::GroupPeer { session: SESSION, peer: who, present: false } => (who == peer).then_some(()),
             _ => None,
         })
         .await;
@@ -34,11 +26,7 @@ impl Node {
 
     async fn hears(&mut self, author: PeerId, text: &'static str) {
         let heard = self.wait(|event| match event {
-            Event::GroupMessage {
-                session,
-                author,
-                payload,
-            } => Some((session, author, payload)),
+            Event::GroupMessage { session, author, payload } => Some((session, author, payload)),
             _ => None,
         });
         assert_eq!(heard.await, (SESSION, author, text.into()));
@@ -48,11 +36,8 @@ impl Node {
 #[tokio::test]
 async fn a_group_of_three_talks_and_one_leaves() {
     for listen in [TCP, QUIC] {
-        let mut nodes = [
-            Node::start(1, listen).await,
-            Node::start(2, listen).await,
-            Node::start(3, listen).await,
-        ];
+        let mut nodes =
+            [Node::start(1, listen).await, Node::start(2, listen).await, Node::start(3, listen).await];
         let peers = nodes.each_ref().map(Node::peer);
         // A chain: the two ends are not connected.
         nodes[0].meets(&nodes[1]).await;

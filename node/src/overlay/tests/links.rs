@@ -18,18 +18,13 @@ async fn nodes_connect_and_know_each_others_names() {
         });
         assert_eq!(name.await, (a.peer(), "node 1".to_owned()));
 
-        let [ref info] = a.overlay.peers().await[..] else {
-            panic!("one peer is expected")
-        };
+        let [ref info] = a.overlay.peers().await[..] else { panic!("one peer is expected") };
         assert_eq!((info.peer, info.nickname.as_str()), (b.peer(), "node 2"));
         assert_eq!((info.connected, info.found), (true, Found::Dialled));
         assert!(!info.addresses.is_empty());
         // The one that was called knows where to call back: identify told it.
         let own = a.overlay.addresses().await;
-        assert!(
-            b.overlay.addresses_of(a.peer()).await.contains(&own[0]),
-            "{own:?}"
-        );
+        assert!(b.overlay.addresses_of(a.peer()).await.contains(&own[0]), "{own:?}");
         assert_eq!(b.overlay.peers().await[0].found, Found::Called);
         assert_eq!(a.overlay.connect(b.peer()).await, Ok(()), "already");
     }
@@ -37,106 +32,48 @@ async fn nodes_connect_and_know_each_others_names() {
 
 #[tokio::test]
 async fn own_addresses_name_the_node_and_are_of_use() {
-    let config = Config {
-        listen: Vec::new(),
-        ..config(1, TCP)
-    };
+    let config = Config { listen: Vec::new(), ..config(1, TCP) };
     let (overlay, _events) = Overlay::start(config).await.unwrap();
     let addresses = overlay.addresses().await;
     let text: Vec<_> = addresses.iter().map(Address::to_string).collect();
-    assert!(
-        addresses.iter().all(|address| address.peer() == Some(peer(1))),
-        "{text:?}"
-    );
+    assert!(addresses.iter().all(|address| address.peer() == Some(peer(1))), "{text:?}");
     for wanted in ["/tcp/", "/quic-v1"] {
-        assert!(
-            text.iter().any(|address| address.contains(wanted)),
-            "{wanted} is missing in {text:?}"
-        );
+        assert!(text.iter().any(|address| address.contains(wanted)), "{wanted} is missing in {text:?}");
     }
-    assert!(
-        !text
-            .iter()
-            .any(|address| address.contains("0.0.0.0") || address.contains("/0/")),
-        "{text:?}"
-    );
+    assert!(!text.iter().any(|address| address.contains("0.0.0.0") || address.contains("/0/")), "{text:?}");
     // Loopback comes last.
     let is_loopback = |address: &&String| address.contains("/127.") || address.contains("/::1/");
-    let first_loopback = text
-        .iter()
-        .position(|address| is_loopback(&address))
-        .unwrap_or(text.len());
-    assert!(
-        text[first_loopback..].iter().all(|address| is_loopback(&address)),
-        "{text:?}"
-    );
+    let first_loopback = text.iter().position(|address| is_loopback(&address)).unwrap_or(text.len());
+    assert!(text[first_loopback..].iter().all(|address| is_loopback(&address)), "{text:?}");
 }
 
 #[tokio::test]
 async fn an_address_in_use_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("/ip4/127.0.0.1/tcp/{}", taken.local_addr().unwrap().port());
-    let Err(error) = Overlay::start(config(1, &address)).await else {
-        panic!("it cannot be listened on")
-    };
+    let Err(error) = Overlay::start(config(1, &address)).await else { panic!("it cannot be listened on") };
     assert!(matches!(&error, StartError::Listen { address: there, .. } if there.to_string() == address));
-    assert!(
-        error
-            .to_string()
-            .starts_with(&format!("cannot listen on {address}: ")),
-        "{error}"
-    );
-    let Err(error) = Overlay::start(config(1, "/unix/somewhere")).await else {
-        panic!("nor can this")
-    };
-    assert_eq!(
-        error.to_string(),
-        "cannot listen on /unix/somewhere: this kind of address is not supported"
-    );
+    assert!(error.to_string().starts_with(&format!("cannot listen on {address}: ")), "{error}");
+    let Err(error) = Overlay::start(config(1, "/unix/somewhere")).await else { panic!("nor can this") };
+    assert_eq!(error.to_string(), "cannot listen on /unix/somewhere: this kind of address is not supported");
 }
 
 #[tokio::test]
 async fn who_cannot_be_reached_is_said_so() {
     let a = Node::start(1, TCP).await;
     let nobody = peer(9);
-    assert_eq!(
-        a.overlay.connect(nobody).await,
-        Err(ConnectError::NoAddress(nobody))
-    );
-    assert_eq!(
-        a.overlay.connect(a.peer()).await,
-        Err(ConnectError::Myself(a.peer()))
-    );
+    assert_eq!(a.overlay.connect(nobody).await, Err(ConnectError::NoAddress(nobody)));
+    assert_eq!(a.overlay.connect(a.peer()).await, Err(ConnectError::Myself(a.peer())));
 
-    let closed = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address: Address = format!("/ip4/127.0.0.1/tcp/{closed}").parse().unwrap();
     a.overlay.add_address(nobody, address.clone()).await;
     let error = a.overlay.request(nobody, catalog()).await.unwrap_err();
-    assert!(matches!(
-        error,
-        RequestError::Connect(ConnectError::Unreachable { .. })
-    ));
+    assert!(matches!(error, RequestError::Connect(ConnectError::Unreachable { .. })));
     let text = error.to_string();
-    assert!(
-        text.starts_with(&format!("cannot reach {nobody}: {address}: ")),
-        "{text}"
-    );
-    assert!(
-        text.to_lowercase().contains("refused") && !text.contains('\n'),
-        "{text}"
-    );
-    assert!(
-        a.overlay
-            .open_stream(nobody)
-            .await
-            .unwrap_err()
-            .to_string()
-            .starts_with("cannot reach")
-    );
+    assert!(text.starts_with(&format!("cannot reach {nobody}: {address}: ")), "{text}");
+    assert!(text.to_lowercase().contains("refused") && !text.contains('\n'), "{text}");
+    assert!(a.overlay.open_stream(nobody).await.unwrap_err().to_string().starts_with("cannot reach"));
 }
 
 #[tokio::test]
@@ -147,10 +84,7 @@ async fn somebody_else_at_an_old_address_does_not_hide_the_peer() {
     let theirs = other.overlay.addresses().await.remove(0);
     a.overlay.add_address(b.peer(), place(&theirs)).await;
     let error = a.overlay.connect(b.peer()).await.unwrap_err();
-    assert!(
-        error.to_string().ends_with("another node answers there"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("another node answers there"), "{error}");
 
     a.overlay.add_address(b.peer(), place(&theirs)).await;
     a.meets(&b).await;
@@ -221,10 +155,7 @@ async fn after_the_end_everything_says_so() {
     let refused = handle.request(b.peer(), catalog()).await;
     assert_eq!(refused.unwrap_err(), RequestError::Connect(ConnectError::Closed));
     let session = parlor_proto::ids::SessionId([1; 16]);
-    assert_eq!(
-        handle.group_publish(session, "x".into()).await,
-        Err(PublishError::Closed)
-    );
+    assert_eq!(handle.group_publish(session, "x".into()).await, Err(PublishError::Closed));
     assert!(handle.peers().await.is_empty() && handle.addresses().await.is_empty());
     handle.keep(b.peer()).await;
     handle.shutdown().await;

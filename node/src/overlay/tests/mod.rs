@@ -66,19 +66,15 @@ impl Node {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, waiting)
-            .await
-            .expect("nothing of the kind happened")
+        tokio::time::timeout(PATIENCE, waiting).await.expect("nothing of the kind happened")
     }
 
     async fn connected(&mut self, peer: PeerId) {
-        self.wait(|event| matches!(event, Event::Connected(who) if who == peer).then_some(()))
-            .await;
+        self.wait(|event| matches!(event, Event::Connected(who) if who == peer).then_some(())).await;
     }
 
     async fn disconnected(&mut self, peer: PeerId) {
-        self.wait(|event| matches!(event, Event::Disconnected(who) if who == peer).then_some(()))
-            .await;
+        self.wait(|event| matches!(event, Event::Disconnected(who) if who == peer).then_some(())).await;
     }
 
     /// The next request.

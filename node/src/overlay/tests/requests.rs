@@ -28,38 +28,27 @@ async fn requests_of_each_protocol_are_answered() {
                 Request::Session(request) => {
                     Response::Session(SessionResponse::Taken { next: request.first })
                 }
-                Request::Updates(_) => Response::Updates(UpdatesResponse {
-                    more: true,
-                    ..Default::default()
-                }),
+                Request::Updates(_) => {
+                    Response::Updates(UpdatesResponse { more: true, ..Default::default() })
+                }
                 Request::Billing(_) => Response::Billing(Box::new(BillingResponse::Later)),
             })
         });
         let ask = async |request| asker.overlay.request(answerer.peer(), request).await.unwrap();
 
         assert!(matches!(ask(catalog()).await, Response::Catalog(list) if list.programs.is_empty()));
-        let supply = SupplyRequest::Ticket {
-            request: RequestId([1; 16]),
-            name: "chat".into(),
-            copies: Some(2),
-        };
+        let supply =
+            SupplyRequest::Ticket { request: RequestId([1; 16]), name: "chat".into(), copies: Some(2) };
         let supply = ask(Request::Supply(Box::new(supply))).await;
         assert!(
             matches!(supply, Response::Supply(no) if matches!(&*no, SupplyResponse::Refused(why) if why == "sold out"))
         );
-        let session = SessionRequest {
-            session: SessionId([1; 16]),
-            first: 7,
-            messages: Vec::new(),
-        };
+        let session = SessionRequest { session: SessionId([1; 16]), first: 7, messages: Vec::new() };
         assert!(matches!(
             ask(Request::Session(session)).await,
             Response::Session(SessionResponse::Taken { next: 7 })
         ));
-        let updates = UpdatesRequest {
-            session: SessionId([1; 16]),
-            have: Default::default(),
-        };
+        let updates = UpdatesRequest { session: SessionId([1; 16]), have: Default::default() };
         assert!(matches!(ask(Request::Updates(updates)).await, Response::Updates(got) if got.more));
         let billing = ask(Request::Billing(Box::new(receipt()))).await;
         assert!(matches!(billing, Response::Billing(later) if matches!(*later, BillingResponse::Later)));
@@ -94,10 +83,7 @@ fn receipt() -> BillingRequest {
     };
     let receipt = sign(&receipt, &host).unwrap().to_signed();
     BillingRequest::Submit {
-        right: Box::new(SignedRight {
-            ticket: ticket.to_signed(),
-            slot: None,
-        }),
+        right: Box::new(SignedRight { ticket: ticket.to_signed(), slot: None }),
         receipt,
     }
 }
@@ -109,10 +95,7 @@ async fn a_request_that_is_dropped_is_refused_at_once() {
     asker.meets(&busy).await;
     let busy = busy.answering(|_, _| None).peer();
     let before = Instant::now();
-    assert_eq!(
-        asker.overlay.request(busy, catalog()).await.unwrap_err(),
-        RequestError::Refused(busy)
-    );
+    assert_eq!(asker.overlay.request(busy, catalog()).await.unwrap_err(), RequestError::Refused(busy));
     // Far from the timeout of a request, which is half a minute.
     assert!(before.elapsed() < PATIENCE / 3, "it took {:?}", before.elapsed());
 }
@@ -122,9 +105,7 @@ async fn an_answer_of_another_protocol_is_a_refusal() {
     let asker = Node::start(1, TCP).await;
     let confused = Node::start(2, TCP).await;
     asker.meets(&confused).await;
-    let confused = confused
-        .answering(|_, _| Some(Response::Session(SessionResponse::Later)))
-        .peer();
+    let confused = confused.answering(|_, _| Some(Response::Session(SessionResponse::Later))).peer();
     assert_eq!(
         asker.overlay.request(confused, catalog()).await.unwrap_err(),
         RequestError::Refused(confused)
@@ -155,8 +136,7 @@ async fn only_so_many_requests_to_one_peer_are_under_way() {
     let back = tokio::spawn(async move { back.request(from, catalog()).await });
     asker.asked().await.respond(empty_catalog());
     assert!(back.await.unwrap().is_ok());
-    held.into_iter()
-        .for_each(|inbound| inbound.respond(empty_catalog()));
+    held.into_iter().for_each(|inbound| inbound.respond(empty_catalog()));
     for outcome in asked {
         assert!(outcome.await.unwrap().is_ok());
     }

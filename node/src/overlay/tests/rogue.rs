@@ -10,13 +10,7 @@ use crate::overlay::{
     address::{ours, theirs},
 };
 
-const PROTOCOLS: [&str; 5] = [
-    wire::CATALOG,
-    wire::SUPPLY,
-    wire::SESSION,
-    wire::UPDATES,
-    wire::BILLING,
-];
+const PROTOCOLS: [&str; 5] = [wire::CATALOG, wire::SUPPLY, wire::SESSION, wire::UPDATES, wire::BILLING];
 
 struct Rogue {
     peer: PeerId,
@@ -39,16 +33,9 @@ impl Rogue {
                 break address;
             }
         };
-        let (peer, control) = (
-            ours(swarm.local_peer_id()).unwrap(),
-            swarm.behaviour().new_control(),
-        );
+        let (peer, control) = (ours(swarm.local_peer_id()).unwrap(), swarm.behaviour().new_control());
         tokio::spawn(async move { while swarm.next().await.is_some() {} });
-        Self {
-            peer,
-            address: address.into(),
-            control,
-        }
+        Self { peer, address: address.into(), control }
     }
 }
 
@@ -81,17 +68,11 @@ async fn garbage_is_asked_in_vain() {
     let mut control = rogue.control.clone();
     victim.add_address(rogue.peer, rogue.address.clone()).await;
     // There is a connection, though not of a node: that is what this call finds out.
-    assert_eq!(
-        victim.connect(rogue.peer).await,
-        Err(ConnectError::NotParlor(rogue.peer)),
-        "{at}"
-    );
+    assert_eq!(victim.connect(rogue.peer).await, Err(ConnectError::NotParlor(rogue.peer)), "{at}");
     for protocol in PROTOCOLS {
         for bytes in garbage() {
-            let mut stream = control
-                .open_stream(theirs(victim.peer()), StreamProtocol::new(protocol))
-                .await
-                .unwrap();
+            let mut stream =
+                control.open_stream(theirs(victim.peer()), StreamProtocol::new(protocol)).await.unwrap();
             // The victim may close while we still write.
             let _ = stream.write_all(&bytes).await;
             let _ = stream.close().await;
@@ -100,10 +81,7 @@ async fn garbage_is_asked_in_vain() {
             assert!(answer.is_empty(), "{protocol} answered");
         }
     }
-    assert!(
-        friend.overlay.request(victim.peer(), catalog()).await.is_ok(),
-        "others are unharmed"
-    );
+    assert!(friend.overlay.request(victim.peer(), catalog()).await.is_ok(), "others are unharmed");
     assert_eq!(friend.overlay.connect(victim.peer()).await, Ok(()));
     let is_rogue = |info: &crate::overlay::PeerInfo| info.peer == rogue.peer;
     assert!(!victim.peers().await.iter().any(is_rogue), "the rogue is no node");
@@ -113,10 +91,7 @@ async fn garbage_is_asked_in_vain() {
 async fn garbage_for_an_answer_is_an_error() {
     let victim = Node::start(1, TCP).await;
     let mut rogue = Rogue::start().await;
-    victim
-        .overlay
-        .add_address(rogue.peer, rogue.address.clone())
-        .await;
+    victim.overlay.add_address(rogue.peer, rogue.address.clone()).await;
     let mut incoming = rogue.control.accept(StreamProtocol::new(wire::CATALOG)).unwrap();
     tokio::spawn(async move {
         let mut all = garbage().into_iter().cycle();
@@ -139,10 +114,6 @@ async fn garbage_for_an_answer_is_an_error() {
         session: parlor_proto::ids::SessionId([1; 16]),
         have: Default::default(),
     };
-    let error = victim
-        .overlay
-        .request(rogue.peer, Request::Updates(updates))
-        .await
-        .unwrap_err();
+    let error = victim.overlay.request(rogue.peer, Request::Updates(updates)).await.unwrap_err();
     assert_eq!(error, RequestError::Unsupported(rogue.peer));
 }

@@ -9,9 +9,7 @@ const MIB: usize = 1024 * 1024;
 
 /// Bytes that show it when some are lost, repeated or out of order.
 fn pattern(salt: u8) -> Vec<u8> {
-    (0..MIB as u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 ^ salt)
-        .collect()
+    (0..MIB as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8 ^ salt).collect()
 }
 
 async fn swap(stream: Stream, ours: u8, theirs: u8) {
@@ -23,11 +21,7 @@ async fn swap(stream: Stream, ours: u8, theirs: u8) {
     let mut got = Vec::new();
     let reading = async { read.read_to_end(&mut got).await.unwrap() };
     tokio::join!(writing, reading);
-    assert!(
-        got == pattern(theirs),
-        "{} bytes arrived, not all right",
-        got.len()
-    );
+    assert!(got == pattern(theirs), "{} bytes arrived, not all right", got.len());
 }
 
 #[tokio::test]

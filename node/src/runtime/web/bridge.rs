@@ -104,10 +104,7 @@ async fn send_one(mount: &Mount, page: PageId, send: &Send) -> ToPage {
     let content = match send.content() {
         Ok(content) => content,
         Err(bad) => {
-            return ToPage::Refused {
-                n,
-                why: bad.to_string(),
-            };
+            return ToPage::Refused { n, why: bad.to_string() };
         }
     };
     let key = SendKey { page: page.0, n };
@@ -116,10 +113,7 @@ async fn send_one(mount: &Mount, page: PageId, send: &Send) -> ToPage {
         Ok(()) => ToPage::Sent { n },
         Err(error) => {
             tracing::debug!(%error, "web programs: an update was refused");
-            ToPage::Refused {
-                n,
-                why: error.to_string(),
-            }
+            ToPage::Refused { n, why: error.to_string() }
         }
     }
 }
@@ -196,27 +190,15 @@ impl Bridge {
         self.pull = pull.wait.then_some(pull);
         // Marked as seen before reading, so that what comes in between wakes the pull again.
         self.known.borrow_and_update();
-        let updates = self
-            .mount
-            .instance
-            .updates_after(pull.after, MAX_PULLED)
-            .await
-            .map_err(|error| {
-                tracing::warn!(%error, "web programs: updates cannot be delivered");
-                Close::Failed
-            })?;
+        let updates = self.mount.instance.updates_after(pull.after, MAX_PULLED).await.map_err(|error| {
+            tracing::warn!(%error, "web programs: updates cannot be delivered");
+            Close::Failed
+        })?;
         if updates.is_empty() && pull.wait {
             return Ok(());
         }
         self.pull = None;
-        self.say(Message::text(
-            ToPage::Updates {
-                generation: pull.generation,
-                updates,
-            }
-            .to_json(),
-        ))
-        .await
+        self.say(Message::text(ToPage::Updates { generation: pull.generation, updates }.to_json())).await
     }
 
     fn realtime(&mut self, data: Bytes) -> Result<(), Close> {
@@ -238,10 +220,7 @@ impl Bridge {
             Close::Protocol => close_code::POLICY,
             Close::Failed => close_code::ERROR,
         };
-        let goodbye = Message::Close(Some(CloseFrame {
-            code,
-            reason: "".into(),
-        }));
+        let goodbye = Message::Close(Some(CloseFrame { code, reason: "".into() }));
         // A courtesy: a page that does not read any more does not hear it.
         let _ = tokio::time::timeout(GOODBYE, self.socket.send(goodbye)).await;
     }

@@ -28,9 +28,7 @@ pub(super) fn relative(url_path: &str) -> Option<String> {
     if url_path.len() > 3 * MAX_PATH_LEN {
         return None;
     }
-    let path = percent_decode_str(url_path.strip_prefix('/')?)
-        .decode_utf8()
-        .ok()?;
+    let path = percent_decode_str(url_path.strip_prefix('/')?).decode_utf8().ok()?;
     if path.is_empty() {
         return Some("index.html".into());
     }
@@ -70,11 +68,7 @@ fn range(headers: &HeaderMap, len: u64) -> Result<Option<(u64, u64)>, ()> {
         (Err(_), Ok(suffix)) if first.is_empty() => (len.saturating_sub(suffix), len.saturating_sub(1)),
         _ => return Ok(None),
     };
-    if first < len {
-        Ok(Some((first, last)))
-    } else {
-        Err(())
-    }
+    if first < len { Ok(Some((first, last))) } else { Err(()) }
 }
 
 /// Answers with the file `path` of the program, which lies at `at`.
@@ -125,10 +119,7 @@ async fn answer(path: &str, mut file: File, len: u64, method: &Method, headers: 
     out.insert(header::CONTENT_LENGTH, count.into());
     out.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     if download {
-        out.insert(
-            header::CONTENT_DISPOSITION,
-            HeaderValue::from_static("attachment"),
-        );
+        out.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     }
     if status == StatusCode::PARTIAL_CONTENT
         && let Ok(part) = HeaderValue::from_str(&format!("bytes {first}-{}/{len}", first + count - 1))
@@ -146,11 +137,7 @@ mod tests {
     fn a_path_names_a_file_plainly_or_not_at_all() {
         assert_eq!(relative("/").as_deref(), Some("index.html"));
         assert_eq!(relative("/a%20b/%C3%A9.js").as_deref(), Some("a b/é.js"));
-        assert_eq!(
-            relative("/a%252e%252e").as_deref(),
-            Some("a%2e%2e"),
-            "decoded once"
-        );
+        assert_eq!(relative("/a%252e%252e").as_deref(), Some("a%2e%2e"), "decoded once");
         assert_eq!(relative("/...").as_deref(), Some("..."));
         for trick in [
             "",
@@ -182,10 +169,7 @@ mod tests {
 
     #[test]
     fn media_types_have_a_charset_and_pdf_is_never_shown() {
-        assert_eq!(
-            media_type("a/index.html"),
-            ("text/html; charset=utf-8".into(), false)
-        );
+        assert_eq!(media_type("a/index.html"), ("text/html; charset=utf-8".into(), false));
         assert_eq!(media_type("x.mjs").0, "application/javascript; charset=utf-8");
         assert_eq!(media_type("x.json").0, "application/json; charset=utf-8");
         assert_eq!(media_type("x.wasm"), ("application/wasm".into(), false));
@@ -210,14 +194,9 @@ mod tests {
         assert_eq!(asked("bytes=10-", 10), Err(()));
         assert_eq!(asked("bytes=-0", 10), Err(()));
         assert_eq!(asked("bytes=0-", 0), Err(()));
-        for ignored in [
-            "bytes=3-2",
-            "bytes=1-2,4-5",
-            "lines=1-2",
-            "bytes=x-2",
-            "bytes=-",
-            "bytes=99999999999999999999-",
-        ] {
+        for ignored in
+            ["bytes=3-2", "bytes=1-2,4-5", "lines=1-2", "bytes=x-2", "bytes=-", "bytes=99999999999999999999-"]
+        {
             assert_eq!(asked(ignored, 10), Ok(None), "{ignored}");
         }
     }

@@ -30,20 +30,11 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), browsing-topics
 const POLICIES: [(HeaderName, &str); 12] = [
     (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
     // Chromium >= 152: closes what a CSP does not govern (WebRTC, navigation, popups, DNS).
-    (
-        HeaderName::from_static("connection-allowlist"),
-        "(response-origin)",
-    ),
+    (HeaderName::from_static("connection-allowlist"), "(response-origin)"),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (HeaderName::from_static("permissions-policy"), PERMISSIONS_POLICY),
-    (
-        HeaderName::from_static("cross-origin-opener-policy"),
-        "same-origin",
-    ),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("origin-agent-cluster"), "?1"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::X_FRAME_OPTIONS, "DENY"),
@@ -63,8 +54,7 @@ pub(super) fn seal(headers: &mut HeaderMap) {
 /// Whether the head of a response, as written to the connection, went through [`seal`].
 pub(super) fn is_sealed(head: &[u8]) -> bool {
     let name = b"\r\nconnection-allowlist:";
-    head.windows(name.len())
-        .any(|window| window.eq_ignore_ascii_case(name))
+    head.windows(name.len()).any(|window| window.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -74,14 +64,8 @@ mod tests {
     #[test]
     fn sealing_overrides_what_a_response_says() {
         let mut headers = HeaderMap::new();
-        headers.append(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src *"),
-        );
-        headers.append(
-            header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("img-src *"),
-        );
+        headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src *"));
+        headers.append(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("img-src *"));
         seal(&mut headers);
         let policies: Vec<_> = headers.get_all(header::CONTENT_SECURITY_POLICY).iter().collect();
         assert_eq!(policies, [CONTENT_SECURITY_POLICY]);

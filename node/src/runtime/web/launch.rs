@@ -43,17 +43,11 @@ pub(super) struct Launches(VecDeque<Launch>);
 impl Launches {
     /// Remembers a token for the page `target` (an absolute path) of an instance.
     pub(super) fn add(&mut self, token: Token, label: Label, target: String, now: Instant) {
-        self.0
-            .retain(|launch| now.duration_since(launch.issued) < LAUNCH_TTL);
+        self.0.retain(|launch| now.duration_since(launch.issued) < LAUNCH_TTL);
         if self.0.len() == MAX_LAUNCHES {
             self.0.pop_front();
         }
-        self.0.push_back(Launch {
-            token,
-            label,
-            target,
-            issued: now,
-        });
+        self.0.push_back(Launch { token, label, target, issued: now });
     }
 
     /// Uses a token up: the path it leads to; `None` if it is unknown, used, too old or of another instance.
@@ -86,10 +80,7 @@ impl Credentials {
 
     /// The `Set-Cookie` that gives a browser the credential, until it is closed.
     pub(super) fn cookie(&self, label: Label) -> String {
-        format!(
-            "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict",
-            self.of(label).to_hex()
-        )
+        format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", self.of(label).to_hex())
     }
 
     /// Whether a request carries the credential of that instance.
@@ -109,11 +100,7 @@ impl Credentials {
 
 /// The path of this origin that an `href` relative to the program's root means. Whatever it says, it stays within.
 pub(super) fn target_of(href: Option<&str>) -> String {
-    let clean: String = href
-        .unwrap_or_default()
-        .chars()
-        .filter(|c| !c.is_control())
-        .collect();
+    let clean: String = href.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
     // What is left starts with exactly one slash, so it is neither `//host` nor `scheme:`.
     match clean.trim_start_matches(['/', '\\']) {
         "" => "/index.html".into(),
@@ -145,11 +132,7 @@ mod tests {
         assert_eq!(launches.take(&hex_of(1), A, start), Some("/1".into()));
         assert_eq!(launches.take(&hex_of(1), A, start), None, "used");
         assert_eq!(launches.take(&hex_of(2), B, start), None, "of another instance");
-        assert_eq!(
-            launches.take(&hex_of(2), A, start),
-            None,
-            "and used up by the attempt"
-        );
+        assert_eq!(launches.take(&hex_of(2), A, start), None, "and used up by the attempt");
         assert_eq!(launches.take(&hex_of(3), A, start + LAUNCH_TTL), None, "too old");
         launches.forget(A);
         assert_eq!(launches.take(&hex_of(4), A, start), None, "forgotten");
@@ -174,15 +157,9 @@ mod tests {
         let cookie = ours.cookie(A);
         let pair = cookie.split(';').next().unwrap();
         let mut headers = HeaderMap::new();
-        headers.insert(
-            header::COOKIE,
-            format!("x=1; parlor=forged; {pair}").parse().unwrap(),
-        );
+        headers.insert(header::COOKIE, format!("x=1; parlor=forged; {pair}").parse().unwrap());
         assert!(ours.admits(&headers, A));
-        assert!(
-            Credentials::new([7; 32]).admits(&headers, A),
-            "also after a restart"
-        );
+        assert!(Credentials::new([7; 32]).admits(&headers, A), "also after a restart");
         assert!(!ours.admits(&headers, B));
         assert!(!Credentials::new([8; 32]).admits(&headers, A));
         headers.insert(header::COOKIE, HeaderValue::from_static("parlor=; parlor"));

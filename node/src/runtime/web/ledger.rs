@@ -112,9 +112,6 @@ mod tests {
         for n in 0..=255 {
             let _ = ledger.once(PageId([n; 16]), 1, async { Ok::<(), ()>(()) }).await;
         }
-        assert_eq!(
-            ledger.0.lock().unwrap_or_else(PoisonError::into_inner).len(),
-            MAX_PAGES
-        );
+        assert_eq!(ledger.0.lock().unwrap_or_else(PoisonError::into_inner).len(), MAX_PAGES);
     }
 }

@@ -153,11 +153,8 @@ mod tests {
     fn payloads_pass_as_they_were_written() {
         let payload =
             r#"{"z":1.0,"a":0.30000000000000004,"deep":[[[]]],"big":123456789012345678901234567890}"#;
-        let content = send(&format!(
-            r#"{{"payload":{payload},"info":"Alice voted","unknown":1}}"#
-        ))
-        .content()
-        .unwrap();
+        let content =
+            send(&format!(r#"{{"payload":{payload},"info":"Alice voted","unknown":1}}"#)).content().unwrap();
         assert_eq!(content.payload.get(), payload);
         assert_eq!(content.info.as_deref(), Some("Alice voted"));
         let delivered = DeliveredUpdate {
@@ -169,17 +166,10 @@ mod tests {
             document: None,
             summary: None,
             notify: None,
-            sender: Sender {
-                addr: "a".into(),
-                name: "Alice".into(),
-            },
+            sender: Sender { addr: "a".into(), name: "Alice".into() },
         };
         assert_eq!(
-            ToPage::Updates {
-                generation: 9,
-                updates: vec![delivered]
-            }
-            .to_json(),
+            ToPage::Updates { generation: 9, updates: vec![delivered] }.to_json(),
             format!(
                 r#"{{"updates":{{"gen":9,"updates":[{{"payload":{payload},"serial":3,"max_serial":4,"info":"Alice voted","sender":{{"addr":"a","name":"Alice"}}}}]}}}}"#
             )
@@ -188,18 +178,9 @@ mod tests {
 
     #[test]
     fn null_is_a_payload_and_none_is_not() {
-        assert_eq!(
-            send(r#"{"payload":null}"#).content().unwrap().payload.get(),
-            "null"
-        );
-        assert!(matches!(
-            send(r#"{"info":"x"}"#).content(),
-            Err(BadUpdate::Malformed(_))
-        ));
-        assert!(matches!(
-            send(r#"{"payload":1,"info":2}"#).content(),
-            Err(BadUpdate::Malformed(_))
-        ));
+        assert_eq!(send(r#"{"payload":null}"#).content().unwrap().payload.get(), "null");
+        assert!(matches!(send(r#"{"info":"x"}"#).content(), Err(BadUpdate::Malformed(_))));
+        assert!(matches!(send(r#"{"payload":1,"info":2}"#).content(), Err(BadUpdate::Malformed(_))));
     }
 
     #[test]
@@ -213,29 +194,13 @@ mod tests {
 
     #[test]
     fn a_realtime_frame_carries_its_sender() {
-        let sender = Sender {
-            addr: "a1".into(),
-            name: "Bö".into(),
-        };
-        let frame = realtime_frame(&RealtimeMessage {
-            sender,
-            data: Bytes::from_static(b"\0data"),
-        })
-        .unwrap();
+        let sender = Sender { addr: "a1".into(), name: "Bö".into() };
+        let frame = realtime_frame(&RealtimeMessage { sender, data: Bytes::from_static(b"\0data") }).unwrap();
         let header = "{\"addr\":\"a1\",\"name\":\"Bö\"}".as_bytes();
         assert_eq!(frame[..2], [0, u8::try_from(header.len()).unwrap()]);
         assert_eq!(frame[2..2 + header.len()], *header);
         assert_eq!(frame[2 + header.len()..], *b"\0data");
-        let sender = Sender {
-            addr: String::new(),
-            name: "x".repeat(70_000),
-        };
-        assert!(
-            realtime_frame(&RealtimeMessage {
-                sender,
-                data: Bytes::new()
-            })
-            .is_none()
-        );
+        let sender = Sender { addr: String::new(), name: "x".repeat(70_000) };
+        assert!(realtime_frame(&RealtimeMessage { sender, data: Bytes::new() }).is_none());
     }
 }

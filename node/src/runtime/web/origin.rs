@@ -133,10 +133,7 @@ mod tests {
     fn labels_have_one_spelling() {
         let label = Label::from_bytes([0xcd; 16]);
         assert_eq!(label.to_string().parse(), Ok(label));
-        assert_eq!(
-            label.to_string().to_uppercase().parse::<Label>(),
-            Err(ParseLabelError)
-        );
+        assert_eq!(label.to_string().to_uppercase().parse::<Label>(), Err(ParseLabelError));
         assert_eq!("cd".parse::<Label>(), Err(ParseLabelError));
         assert_eq!(label.origin(80), format!("http://{label}.localhost:80"));
     }

@@ -17,12 +17,7 @@ impl Pace {
     /// A full budget of `burst` units that refills by `per_second` (greater than 0).
     pub(super) fn new(burst: u32, per_second: u32, now: Instant) -> Self {
         let burst = f64::from(burst);
-        Self {
-            left: burst,
-            burst,
-            per_second: f64::from(per_second),
-            at: now,
-        }
+        Self { left: burst, burst, per_second: f64::from(per_second), at: now }
     }
 
     fn refill(&mut self, now: Instant) {

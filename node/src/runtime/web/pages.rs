@@ -39,9 +39,7 @@ pub(super) fn webxdc(instance: &dyn Instance) -> Response {
 pub(super) fn boot(title: &str, target: &str, cookie: String) -> Response {
     // `<` would end the script element.
     let target = json!(target).to_string().replace('<', "\\u003c");
-    let page = BOOT
-        .replace("{{title}}", &escape(title))
-        .replace("{{target}}", &target);
+    let page = BOOT.replace("{{title}}", &escape(title)).replace("{{target}}", &target);
     ([(header::SET_COOKIE, cookie)], Html(page)).into_response()
 }
 
@@ -56,29 +54,17 @@ pub(super) fn denied() -> Response {
 
 /// 403: another page, or a kind of request that no program may make.
 pub(super) fn refused() -> Response {
-    message(
-        StatusCode::FORBIDDEN,
-        "Refused",
-        "A program of Parlor cannot be asked for this.",
-    )
+    message(StatusCode::FORBIDDEN, "Refused", "A program of Parlor cannot be asked for this.")
 }
 
 /// 404.
 pub(super) fn not_found() -> Response {
-    message(
-        StatusCode::NOT_FOUND,
-        "Not found",
-        "The program has no such file.",
-    )
+    message(StatusCode::NOT_FOUND, "Not found", "The program has no such file.")
 }
 
 /// 405.
 pub(super) fn wrong_method() -> Response {
-    let page = message(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "Refused",
-        "A program's files can only be read.",
-    );
+    let page = message(StatusCode::METHOD_NOT_ALLOWED, "Refused", "A program's files can only be read.");
     ([(header::ALLOW, "GET, HEAD")], page).into_response()
 }
 
@@ -102,17 +88,11 @@ pub(super) fn broken() -> Response {
 
 /// 503: too many tabs.
 pub(super) fn busy() -> Response {
-    message(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "Too many tabs",
-        "Close some of the program's tabs first.",
-    )
+    message(StatusCode::SERVICE_UNAVAILABLE, "Too many tabs", "Close some of the program's tabs first.")
 }
 
 fn message(status: StatusCode, title: &str, text: &str) -> Response {
-    let page = MESSAGE
-        .replace("{{title}}", &escape(title))
-        .replace("{{text}}", &escape(text));
+    let page = MESSAGE.replace("{{title}}", &escape(title)).replace("{{text}}", &escape(text));
     (status, Html(page)).into_response()
 }
 

@@ -73,11 +73,7 @@ struct Shared {
 
 impl Shared {
     fn mounted(&self, label: Label) -> Option<Arc<Mount>> {
-        self.mounts
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&label)
-            .cloned()
+        self.mounts.read().unwrap_or_else(PoisonError::into_inner).get(&label).cloned()
     }
 
     fn launches(&self) -> MutexGuard<'_, Launches> {
@@ -109,11 +105,7 @@ impl WebServer {
             let app = Router::new().fallback(answer).with_state(shared.clone());
             let stopped = stop.clone().cancelled_owned();
             // axum's serve never fails; it ends when told to.
-            tokio::spawn(
-                axum::serve(listener, app)
-                    .with_graceful_shutdown(stopped)
-                    .into_future(),
-            );
+            tokio::spawn(axum::serve(listener, app).with_graceful_shutdown(stopped).into_future());
         }
         Ok(Self { shared, stop })
     }
@@ -140,12 +132,7 @@ impl WebServer {
 
     /// Serves it no longer; its bridges are closed and its launch addresses void.
     pub fn unmount(&self, label: Label) {
-        let old = self
-            .shared
-            .mounts
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&label);
+        let old = self.shared.mounts.write().unwrap_or_else(PoisonError::into_inner).remove(&label);
         if let Some(old) = old {
             old.closed.cancel();
         }
@@ -159,27 +146,15 @@ impl WebServer {
             return Err(LaunchError::NotMounted);
         }
         let token: [u8; 16] = rand::random();
-        self.shared
-            .launches()
-            .add(Token(token), label, target_of(href), Instant::now());
-        Ok(format!(
-            "{}/?launch={}",
-            label.origin(self.shared.port),
-            hex::encode(token)
-        ))
+        self.shared.launches().add(Token(token), label, target_of(href), Instant::now());
+        Ok(format!("{}/?launch={}", label.origin(self.shared.port), hex::encode(token)))
     }
 }
 
 impl Drop for WebServer {
     fn drop(&mut self) {
         self.stop.cancel();
-        for (_, mount) in self
-            .shared
-            .mounts
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .drain()
-        {
+        for (_, mount) in self.shared.mounts.write().unwrap_or_else(PoisonError::into_inner).drain() {
             mount.closed.cancel();
         }
     }
@@ -227,31 +202,20 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Response {
 }
 
 fn launch_token(parts: &Parts) -> Option<&str> {
-    parts
-        .uri
-        .query()?
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("launch="))
+    parts.uri.query()?.split('&').find_map(|pair| pair.strip_prefix("launch="))
 }
 
 /// Whether the browser says that the program itself, or the user, asks. Not all browsers say.
 fn from_same_origin(headers: &HeaderMap) -> bool {
-    headers
-        .get_all("sec-fetch-site")
-        .iter()
-        .all(|site| site == "same-origin" || site == "none")
+    headers.get_all("sec-fetch-site").iter().all(|site| site == "same-origin" || site == "none")
 }
 
 async fn serve_file(instance: &dyn Instance, url_path: &str, parts: &Parts) -> Response {
     let named = files::relative(url_path).and_then(|path| Some((instance.file(&path)?, path)));
     // Browsers ask for this name; webxdc has two others for the same thing.
     let found = named.or_else(|| {
-        let icons = ["icon.png", "icon.jpg"]
-            .into_iter()
-            .filter(|_| url_path == "/favicon.ico");
-        icons
-            .filter_map(|icon| Some((instance.file(icon)?, icon.to_owned())))
-            .next()
+        let icons = ["icon.png", "icon.jpg"].into_iter().filter(|_| url_path == "/favicon.ico");
+        icons.filter_map(|icon| Some((instance.file(icon)?, icon.to_owned()))).next()
     });
     match found {
         Some((at, path)) => files::serve(&path, &at, &parts.method, &parts.headers).await,
@@ -273,9 +237,7 @@ async fn open_bridge(shared: &Shared, label: Label, mount: Arc<Mount>, parts: &m
     };
     match WebSocketUpgrade::from_request_parts(parts, &()).await {
         Ok(upgrade) => {
-            let upgrade = upgrade
-                .max_message_size(MAX_FRAME_LEN)
-                .max_frame_size(MAX_FRAME_LEN);
+            let upgrade = upgrade.max_message_size(MAX_FRAME_LEN).max_frame_size(MAX_FRAME_LEN);
             upgrade.on_upgrade(move |socket| async move {
                 bridge::run(socket, mount, page).await;
                 drop(permit);

@@ -74,9 +74,7 @@ impl Claim for Timestamp {
 
     fn from_value(value: Value) -> Option<Self> {
         // Above this, milliseconds would not fit.
-        Some(u64::from_value(value)?)
-            .filter(|secs| *secs <= u64::MAX / 1000)
-            .map(Self::from_secs)
+        Some(u64::from_value(value)?).filter(|secs| *secs <= u64::MAX / 1000).map(Self::from_secs)
     }
 }
 
@@ -164,10 +162,7 @@ impl Claim for LeaseTerms {
     fn from_value(value: Value) -> Option<Self> {
         let [length, grace]: [Value; 2] = value.into_array().ok()?.try_into().ok()?;
         let secs = |value| u64::from_value(value).map(Duration::from_secs);
-        Some(Self {
-            length: secs(length)?,
-            grace: secs(grace)?,
-        })
+        Some(Self { length: secs(length)?, grace: secs(grace)? })
     }
 }
 
@@ -191,12 +186,7 @@ impl Claim for Tariff {
         }
         let currency: Currency = list.next()?.into_text().ok()?.parse().ok()?;
         let prices: Vec<u64> = list.map(u64::from_value).collect::<Option<_>>()?;
-        Self::new(
-            version,
-            Some(currency),
-            Prices::from_array(prices.try_into().ok()?),
-        )
-        .ok()
+        Self::new(version, Some(currency), Prices::from_array(prices.try_into().ok()?)).ok()
     }
 }
 

@@ -46,10 +46,7 @@ fn every_truncation_and_a_trailing_byte_is_refused() {
     let trailing = [&good[..], &[0]].concat();
     assert!(Signed::<Ticket>::decode(&trailing).is_err());
     let long = vec![0xd2; MAX_ITEM_LEN + 1];
-    assert!(matches!(
-        Signed::<Ticket>::decode(&long).unwrap_err().fault,
-        Fault::TooLong { .. }
-    ));
+    assert!(matches!(Signed::<Ticket>::decode(&long).unwrap_err().fault, Fault::TooLong { .. }));
 }
 
 #[test]
@@ -83,12 +80,8 @@ fn no_kind_passes_for_another() {
 fn only_the_issuer_signs() {
     let error = sign(&unsigned_ticket(), &host()).unwrap_err();
     assert!(matches!(error, SignError::NotIssuer { .. }), "{error}");
-    let forged = forge(
-        &host(),
-        Ticket::CONTEXT,
-        iana::Algorithm::EdDSA,
-        unsigned_ticket().to_claims().encode(),
-    );
+    let forged =
+        forge(&host(), Ticket::CONTEXT, iana::Algorithm::EdDSA, unsigned_ticket().to_claims().encode());
     let error = decode(forged).unwrap().verify().unwrap_err();
     assert_eq!(error.issuer, origin().peer());
 }
@@ -103,10 +96,7 @@ fn other_headers_are_refused() {
     assert!(matches!(decode(unprotected), Err(Fault::Headers)));
     let mut detached = forge(&origin(), Ticket::CONTEXT, iana::Algorithm::EdDSA, payload());
     detached.payload = None;
-    assert!(matches!(
-        decode(detached),
-        Err(Fault::Claims(ClaimError::NotClaims))
-    ));
+    assert!(matches!(decode(detached), Err(Fault::Claims(ClaimError::NotClaims))));
 }
 
 #[test]
@@ -116,15 +106,10 @@ fn one_content_has_one_encoding_and_one_name() {
     let mut longer = good.bytes().to_vec();
     assert_eq!(longer[7], 0x59);
     longer.splice(7..8, [0x5a, 0, 0]);
-    assert!(matches!(
-        Signed::<Ticket>::decode(&longer).unwrap_err().fault,
-        Fault::NotCanonical
-    ));
+    assert!(matches!(Signed::<Ticket>::decode(&longer).unwrap_err().fault, Fault::NotCanonical));
     // The same claims in another order, signed by the origin itself.
     let payload = unsigned_ticket().to_claims().encode();
-    let ciborium::Value::Map(mut map) = ciborium::from_reader(&payload[..]).unwrap() else {
-        panic!()
-    };
+    let ciborium::Value::Map(mut map) = ciborium::from_reader(&payload[..]).unwrap() else { panic!() };
     map.reverse();
     let mut reversed = Vec::new();
     ciborium::into_writer(&ciborium::Value::Map(map), &mut reversed).unwrap();
@@ -140,24 +125,15 @@ fn one_content_has_one_encoding_and_one_name() {
 
 #[test]
 fn claims_that_do_not_belong_are_refused() {
-    let signed = |claims: Claims| {
-        decode(forge(
-            &origin(),
-            Ticket::CONTEXT,
-            iana::Algorithm::EdDSA,
-            claims.encode(),
-        ))
-    };
+    let signed =
+        |claims: Claims| decode(forge(&origin(), Ticket::CONTEXT, iana::Algorithm::EdDSA, claims.encode()));
     let claims = || unsigned_ticket().to_claims();
     let refused = |claims| match signed(claims) {
         Err(Fault::Claims(error)) => error,
         other => panic!("{other:?}"),
     };
     assert_eq!(refused(claims().with(key::K, &1u32)), ClaimError::Unknown(-65544));
-    assert_eq!(
-        refused(claims().with(key::COPIES, &1u32)),
-        ClaimError::Duplicate(-65538)
-    );
+    assert_eq!(refused(claims().with(key::COPIES, &1u32)), ClaimError::Duplicate(-65538));
     let mut missing = claims();
     missing.take::<bool>(key::OFFLINE_ISSUE).unwrap();
     assert_eq!(refused(missing.clone()), ClaimError::Missing("offline issue"));
@@ -180,10 +156,7 @@ fn what_no_ticket_says_cannot_be_signed() {
         let mut ticket = unsigned_ticket();
         spoil(&mut ticket);
         let error = sign(&ticket, &origin()).unwrap_err().to_string();
-        assert!(
-            error.starts_with("not a ticket: ") && error.contains(why),
-            "{error}"
-        );
+        assert!(error.starts_with("not a ticket: ") && error.contains(why), "{error}");
     }
 }
 
@@ -198,10 +171,7 @@ fn weak_keys_sign_nothing() {
     let payload = claims.with(key::ISSUER, &weak).encode();
     let mut forged = forge(&origin(), Ticket::CONTEXT, iana::Algorithm::EdDSA, payload);
     forged.signature = [&[1][..], &[0; 63]].concat();
-    assert!(matches!(
-        decode(forged),
-        Err(Fault::Claims(ClaimError::Mistyped { claim: "iss", .. }))
-    ));
+    assert!(matches!(decode(forged), Err(Fault::Claims(ClaimError::Mistyped { claim: "iss", .. }))));
 }
 
 #[test]
@@ -216,16 +186,11 @@ fn serde_checks_what_it_reads() {
     let good = ticket();
     let bytes = cbor4ii::serde::to_vec(Vec::new(), &good).unwrap();
     assert_eq!(bytes.len(), good.bytes().len() + 3, "as a byte string");
-    assert_eq!(
-        cbor4ii::serde::from_slice::<Verified<Ticket>>(&bytes).unwrap(),
-        good
-    );
+    assert_eq!(cbor4ii::serde::from_slice::<Verified<Ticket>>(&bytes).unwrap(), good);
     let mut forged = bytes.clone();
     *forged.last_mut().unwrap() ^= 1;
     assert!(cbor4ii::serde::from_slice::<Signed<Ticket>>(&forged).is_ok());
-    let error = cbor4ii::serde::from_slice::<Verified<Ticket>>(&forged)
-        .unwrap_err()
-        .to_string();
+    let error = cbor4ii::serde::from_slice::<Verified<Ticket>>(&forged).unwrap_err().to_string();
     assert!(error.contains("signature is wrong"), "{error}");
 }
 

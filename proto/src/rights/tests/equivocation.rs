@@ -16,20 +16,8 @@ fn two_members_of_one_place_are_a_proof() {
 fn honest_pairs_are_none() {
     let first = slot(0, 1);
     let next = reissued(&first, 1, 2);
-    let again = sign(
-        &Slot {
-            issued_at: NOW + DAY,
-            ..unsigned_slot(0, 1)
-        },
-        &host(),
-    )
-    .unwrap();
-    for (one, other) in [
-        (&first, &slot(1, 2)),
-        (&first, &first),
-        (&first, &next),
-        (&first, &again),
-    ] {
+    let again = sign(&Slot { issued_at: NOW + DAY, ..unsigned_slot(0, 1) }, &host()).unwrap();
+    for (one, other) in [(&first, &slot(1, 2)), (&first, &first), (&first, &next), (&first, &again)] {
         assert_eq!(EquivocationProof::find(one, other), None);
         assert_eq!(EquivocationProof::find(other, one), None);
     }
@@ -40,14 +28,7 @@ fn honest_pairs_are_none() {
 #[test]
 fn a_made_up_predecessor_is_a_proof() {
     let real = slot(0, 1);
-    let made_up = sign(
-        &Slot {
-            member: member(9).peer(),
-            ..unsigned_slot(0, 9)
-        },
-        &host(),
-    )
-    .unwrap();
+    let made_up = sign(&Slot { member: member(9).peer(), ..unsigned_slot(0, 9) }, &host()).unwrap();
     let inflated = reissued(&made_up, 9, 2);
     assert_eq!(inflated.check(&ticket()), Ok(()), "by itself it looks right");
     let proof = EquivocationProof::find(&inflated, &real).unwrap();
@@ -57,55 +38,27 @@ fn a_made_up_predecessor_is_a_proof() {
 
 #[test]
 fn a_proof_holds_only_about_slots_of_the_ticket() {
-    let beyond = |to| {
-        sign(
-            &Slot {
-                k: 5,
-                ..unsigned_slot(0, to)
-            },
-            &host(),
-        )
-        .unwrap()
-    };
+    let beyond = |to| sign(&Slot { k: 5, ..unsigned_slot(0, to) }, &host()).unwrap();
     let proof = EquivocationProof::find(&beyond(1), &beyond(2)).unwrap();
-    assert!(matches!(
-        proof.verify(&ticket()),
-        Err(ProofError::OtherTicket(SlotError::BeyondCopies { .. }))
-    ));
+    assert!(matches!(proof.verify(&ticket()), Err(ProofError::OtherTicket(SlotError::BeyondCopies { .. }))));
 }
 
 #[test]
 fn what_is_no_proof_does_not_decode() {
     let encode = |slots: &[Vec<u8>]| {
-        let slots = slots
-            .iter()
-            .map(|slot| ciborium::Value::Bytes(slot.clone()))
-            .collect();
+        let slots = slots.iter().map(|slot| ciborium::Value::Bytes(slot.clone())).collect();
         let mut bytes = Vec::new();
         ciborium::into_writer(&ciborium::Value::Array(slots), &mut bytes).unwrap();
         EquivocationProof::decode(&bytes)
     };
-    let (one, other, third) = (
-        slot(0, 1).bytes().to_vec(),
-        slot(0, 2).bytes().to_vec(),
-        slot(1, 2),
-    );
+    let (one, other, third) = (slot(0, 1).bytes().to_vec(), slot(0, 2).bytes().to_vec(), slot(1, 2));
     assert!(encode(&[one.clone(), other.clone()]).is_ok());
-    assert!(matches!(
-        encode(std::slice::from_ref(&one)),
-        Err(ProofError::Format)
-    ));
-    assert!(matches!(
-        encode(&[one.clone(), third.bytes().to_vec()]),
-        Err(ProofError::NoContradiction)
-    ));
+    assert!(matches!(encode(std::slice::from_ref(&one)), Err(ProofError::Format)));
+    assert!(matches!(encode(&[one.clone(), third.bytes().to_vec()]), Err(ProofError::NoContradiction)));
     let mut forged = other;
     *forged.last_mut().unwrap() ^= 1;
     assert!(matches!(encode(&[one, forged]), Err(ProofError::Forged(_))));
-    assert!(matches!(
-        EquivocationProof::decode(&[0; 9000]),
-        Err(ProofError::Format)
-    ));
+    assert!(matches!(EquivocationProof::decode(&[0; 9000]), Err(ProofError::Format)));
 }
 
 #[test]

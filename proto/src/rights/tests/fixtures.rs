@@ -11,12 +11,7 @@ fn bytes_of(dump: &str) -> Vec<u8> {
 
 fn check<T: Item>(item: &Verified<T>, dump: &str) {
     let golden = bytes_of(dump);
-    assert_eq!(
-        hex::encode(item.bytes()),
-        hex::encode(&golden),
-        "{} is written otherwise",
-        T::NAME
-    );
+    assert_eq!(hex::encode(item.bytes()), hex::encode(&golden), "{} is written otherwise", T::NAME);
     let read = Signed::<T>::decode(&golden).unwrap().verify().unwrap();
     assert_eq!(*read, **item);
     assert_eq!(read.hash(), item.hash());
@@ -66,10 +61,5 @@ fn a_ticket_is_a_cwt_claims_set() {
     assert_eq!(claims.subject.as_deref(), Some("chat"));
     assert_eq!(claims.not_before, Some(Timestamp::WholeSeconds(1_893_456_000)));
     assert_eq!(claims.cwt_id, Some(vec![0x11; 16]));
-    assert!(
-        claims
-            .rest
-            .iter()
-            .all(|(name, _)| matches!(name, coset::cwt::ClaimName::PrivateUse(_)))
-    );
+    assert!(claims.rest.iter().all(|(name, _)| matches!(name, coset::cwt::ClaimName::PrivateUse(_))));
 }

@@ -22,10 +22,7 @@ fn n_copies_and_no_more() {
     let second = ledger.grant(member(2).peer(), &host(), NOW).unwrap();
     assert_eq!((first.k, second.k, ledger.used(), ledger.left()), (0, 1, 2, 0));
     let error = ledger.grant(member(3).peer(), &host(), NOW).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "no copies left: all 2 of the ticket are given out"
-    );
+    assert_eq!(error.to_string(), "no copies left: all 2 of the ticket are given out");
 }
 
 #[test]
@@ -43,23 +40,14 @@ fn who_may_not_have_one() {
     let refused = |ledger: &mut Ledger, member: PeerId, host: &Identity, now| {
         ledger.grant(member, host, now).unwrap_err()
     };
-    assert!(matches!(
-        refused(&mut ledger, host().peer(), &host(), NOW),
-        GrantError::IsHost
-    ));
+    assert!(matches!(refused(&mut ledger, host().peer(), &host(), NOW), GrantError::IsHost));
     let one = member(1).peer();
     let late = refused(&mut ledger, one, &host(), ticket().expires);
     assert!(matches!(late, GrantError::Ticket(TicketError::Expired { .. })));
     let early = refused(&mut ledger, one, &host(), Timestamp(0));
-    assert!(matches!(
-        early,
-        GrantError::Ticket(TicketError::NotYetValid { .. })
-    ));
+    assert!(matches!(early, GrantError::Ticket(TicketError::NotYetValid { .. })));
     let stranger = refused(&mut ledger, one, &member(9), NOW);
-    assert!(matches!(
-        stranger,
-        GrantError::Ticket(TicketError::OtherHost { .. })
-    ));
+    assert!(matches!(stranger, GrantError::Ticket(TicketError::OtherHost { .. })));
     assert_eq!(ledger.used(), 0);
 }
 
@@ -71,20 +59,13 @@ fn a_released_place_goes_to_somebody_else_once() {
     let given_back = release(&first, 1).to_signed();
     ledger.release(given_back.clone()).unwrap();
     ledger.release(given_back.clone()).unwrap();
-    assert_eq!(
-        (ledger.used(), ledger.left(), ledger.slot_of(member(1).peer())),
-        (1, 1, None)
-    );
+    assert_eq!((ledger.used(), ledger.left(), ledger.slot_of(member(1).peer())), (1, 1, None));
 
     let next = ledger.grant(member(3).peer(), &host(), NOW).unwrap();
     assert_eq!((next.k, next.generation), (0, 1));
     next.check(&ticket()).unwrap();
     ledger.release(given_back).unwrap();
-    assert_eq!(
-        ledger.slot_of(member(3).peer()),
-        Some(&next),
-        "an old release again changes nothing"
-    );
+    assert_eq!(ledger.slot_of(member(3).peer()), Some(&next), "an old release again changes nothing");
     assert!(ledger.grant(member(1).peer(), &host(), NOW).is_err());
 }
 
@@ -92,10 +73,7 @@ fn a_released_place_goes_to_somebody_else_once() {
 fn only_the_holder_releases() {
     let mut ledger = ledger();
     let slot = ledger.grant(member(1).peer(), &host(), NOW).unwrap();
-    assert_eq!(
-        ledger.release(release(&slot, 2).to_signed()),
-        Err(ReleaseError::NotHeld)
-    );
+    assert_eq!(ledger.release(release(&slot, 2).to_signed()), Err(ReleaseError::NotHeld));
     let mut forged = release(&slot, 1).bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
     let forged = Signed::decode(&forged).unwrap();
@@ -110,26 +88,10 @@ fn a_doctored_ledger_is_refused() {
         Ledger::restore(ticket(), slots.iter().copied().cloned(), released)
     };
     assert!(restore(&[&one, &slot(1, 2)], vec![]).is_ok());
-    assert_eq!(
-        restore(&[&one, &slot(0, 2)], vec![]),
-        Err(RestoreError::Numbers),
-        "a number twice"
-    );
-    assert_eq!(
-        restore(&[&one, &slot(1, 1)], vec![]),
-        Err(RestoreError::Numbers),
-        "a member twice"
-    );
-    assert_eq!(
-        restore(&[&slot(1, 1)], vec![]),
-        Err(RestoreError::Numbers),
-        "a number left out"
-    );
-    assert_eq!(
-        restore(&[&one], vec![release(&one, 1)]),
-        Err(RestoreError::Numbers),
-        "held and released"
-    );
+    assert_eq!(restore(&[&one, &slot(0, 2)], vec![]), Err(RestoreError::Numbers), "a number twice");
+    assert_eq!(restore(&[&one, &slot(1, 1)], vec![]), Err(RestoreError::Numbers), "a member twice");
+    assert_eq!(restore(&[&slot(1, 1)], vec![]), Err(RestoreError::Numbers), "a number left out");
+    assert_eq!(restore(&[&one], vec![release(&one, 1)]), Err(RestoreError::Numbers), "held and released");
     let beyond = SlotError::BeyondCopies { k: 2, copies: 2 };
     assert_eq!(restore(&[&slot(2, 1)], vec![]), Err(RestoreError::Slot(beyond)));
 

@@ -51,10 +51,7 @@ fn unsigned_ticket() -> Ticket {
         expires: NOW + 30 * DAY,
         terms: Terms {
             tariff: "copy=100EUR,reception=5EUR".parse().unwrap(),
-            lease: Some(LeaseTerms {
-                length: DAY,
-                grace: DAY / 24,
-            }),
+            lease: Some(LeaseTerms { length: DAY, grace: DAY / 24 }),
         },
         billing: vec![billing().peer()],
         offline_issue: true,

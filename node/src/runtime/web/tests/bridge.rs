@@ -24,17 +24,11 @@ impl Page {
     async fn try_open(house: &House, label: Label, page: u8) -> Result<Self, u16> {
         let cookie = house.cookie(label).await;
         let stream = Stream::connect(("127.0.0.1", house.port())).await.unwrap();
-        let url = format!(
-            "ws://{}{}?page={}",
-            house.host(label),
-            server::BRIDGE_PATH,
-            hex::encode([page; 16])
-        );
+        let url =
+            format!("ws://{}{}?page={}", house.host(label), server::BRIDGE_PATH, hex::encode([page; 16]));
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("Cookie", cookie.parse().unwrap());
-        request
-            .headers_mut()
-            .insert("Origin", label.origin(house.port()).parse().unwrap());
+        request.headers_mut().insert("Origin", label.origin(house.port()).parse().unwrap());
         match client_async(request, stream).await {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(Error::Http(response)) => Err(response.status().as_u16()),
@@ -47,9 +41,7 @@ impl Page {
     }
 
     async fn next(&mut self) -> Message {
-        let next = tokio::time::timeout(PATIENCE, self.0.next())
-            .await
-            .expect("an answer");
+        let next = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("an answer");
         next.expect("open").unwrap()
     }
 
@@ -64,16 +56,13 @@ impl Page {
 
     /// The answer to a pull: generation, payloads and the last serial.
     async fn pull(&mut self, generation: u32, after: u64, wait: bool) -> (Value, Vec<Value>, u64) {
-        self.say(json!({"pull": {"gen": generation, "after": after, "wait": wait}}))
-            .await;
+        self.say(json!({"pull": {"gen": generation, "after": after, "wait": wait}})).await;
         Self::read(&self.heard().await, after)
     }
 
     fn read(answer: &Value, after: u64) -> (Value, Vec<Value>, u64) {
         let updates = answer["updates"]["updates"].as_array().unwrap();
-        let last = updates
-            .last()
-            .map_or(after, |update| update["serial"].as_u64().unwrap());
+        let last = updates.last().map_or(after, |update| update["serial"].as_u64().unwrap());
         let payloads = updates.iter().map(|update| update["payload"].clone()).collect();
         (answer["updates"]["gen"].clone(), payloads, last)
     }
@@ -127,11 +116,7 @@ async fn a_bridge_needs_its_own_origin_and_credential() {
             ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="),
         ];
-        assert_eq!(
-            head_of_upgrade(&house, &path, &headers).await.status,
-            status,
-            "{origin} {site}"
-        );
+        assert_eq!(head_of_upgrade(&house, &path, &headers).await.status, status, "{origin} {site}");
     }
 }
 
@@ -142,11 +127,8 @@ async fn an_update_goes_out_and_comes_back_with_its_verified_sender() {
     let claim = r#"{"text":"hi","sender":{"addr":"addr-9"},"x":0.30000000000000004}"#;
     page.send(1, claim).await;
     assert_eq!(page.heard().await, json!({"sent": {"n": 1}}));
-    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": false}}))
-        .await;
-    let Message::Text(text) = page.next().await else {
-        panic!("no text")
-    };
+    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": false}})).await;
+    let Message::Text(text) = page.next().await else { panic!("no text") };
     assert!(text.contains(claim), "byte by byte: {text}");
     let answer: Value = serde_json::from_str(&text).unwrap();
     let update = &answer["updates"]["updates"][0];
@@ -159,32 +141,18 @@ async fn an_update_goes_out_and_comes_back_with_its_verified_sender() {
 async fn a_waiting_pull_is_answered_when_something_comes() {
     let house = House::open().await;
     let mut page = Page::open(&house, A, 1).await;
-    assert_eq!(
-        page.pull(1, 0, false).await,
-        (json!(1), vec![], 0),
-        "does not wait"
-    );
-    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": true}}))
-        .await;
-    page.say(json!({"pull": {"gen": 2, "after": 0, "wait": true}}))
-        .await;
+    assert_eq!(page.pull(1, 0, false).await, (json!(1), vec![], 0), "does not wait");
+    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": true}})).await;
+    page.say(json!({"pull": {"gen": 2, "after": 0, "wait": true}})).await;
     // This answer shows that both pulls were heard.
     page.send(1, "0").await;
     let mut answers = [page.heard().await, page.heard().await];
     answers.sort_by_key(|answer| answer.get("sent").is_none());
     assert_eq!(answers[0], json!({"sent": {"n": 1}}));
-    assert_eq!(
-        Page::read(&answers[1], 0),
-        (json!(2), vec![json!(0)], 2),
-        "the replaced pull has no answer"
-    );
-    page.say(json!({"pull": {"gen": 2, "after": 2, "wait": true}}))
-        .await;
+    assert_eq!(Page::read(&answers[1], 0), (json!(2), vec![json!(0)], 2), "the replaced pull has no answer");
+    page.say(json!({"pull": {"gen": 2, "after": 2, "wait": true}})).await;
     house.a.update(r#""news""#, "addr-2");
-    assert_eq!(
-        Page::read(&page.heard().await, 2),
-        (json!(2), vec![json!("news")], 4)
-    );
+    assert_eq!(Page::read(&page.heard().await, 2), (json!(2), vec![json!("news")], 4));
 }
 
 #[tokio::test]
@@ -216,8 +184,7 @@ async fn what_is_sent_again_after_a_reconnect_is_sent_once() {
     let mut page = Page::open(&house, A, 1).await;
     page.send(1, "1").await;
     page.send(2, "2").await;
-    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": false}}))
-        .await;
+    page.say(json!({"pull": {"gen": 1, "after": 0, "wait": false}})).await;
     page.heard().await;
     // Both were heard, the first is being sent, neither is answered: the connection breaks.
     drop(page);
@@ -233,11 +200,7 @@ async fn what_is_sent_again_after_a_reconnect_is_sent_once() {
     let mut other = Page::open(&house, A, 2).await;
     other.send(1, "4").await;
     assert_eq!(other.heard().await, json!({"sent": {"n": 1}}));
-    assert_eq!(
-        house.a.payloads(),
-        ["1", "2", "3", "4"],
-        "another page counts for itself"
-    );
+    assert_eq!(house.a.payloads(), ["1", "2", "3", "4"], "another page counts for itself");
 }
 
 #[tokio::test]
@@ -248,27 +211,16 @@ async fn a_bad_update_is_refused_by_number_and_the_rest_goes_on() {
     let why = page.heard().await;
     assert_eq!(why["refused"]["n"], 1);
     assert!(
-        why["refused"]["why"]
-            .as_str()
-            .unwrap()
-            .contains(&format!("{MAX_UPDATE_LEN} are allowed")),
+        why["refused"]["why"].as_str().unwrap().contains(&format!("{MAX_UPDATE_LEN} are allowed")),
         "{why}"
     );
-    page.say(json!({"send": {"n": 2, "update": {"info": "no payload"}}}))
-        .await;
+    page.say(json!({"send": {"n": 2, "update": {"info": "no payload"}}})).await;
     assert_eq!(page.heard().await["refused"]["n"], 2);
     *house.a.sending.lock().unwrap() = Sending::Fails;
     page.send(3, "1").await;
-    assert_eq!(
-        page.heard().await["refused"]["why"],
-        "this session does not take updates now"
-    );
+    assert_eq!(page.heard().await["refused"]["why"], "this session does not take updates now");
     page.send(3, "1").await;
-    assert_eq!(
-        page.heard().await,
-        json!({"sent": {"n": 3}}),
-        "what failed may be tried again"
-    );
+    assert_eq!(page.heard().await, json!({"sent": {"n": 3}}), "what failed may be tried again");
     assert_eq!(house.a.payloads(), ["1"]);
 }
 
@@ -290,11 +242,7 @@ async fn what_is_not_the_protocol_ends_the_bridge() {
     for n in 0..=messages::MAX_PENDING_SENDS as u64 + 1 {
         page.send(n + 1, "0").await;
     }
-    assert_eq!(
-        page.closed().await,
-        CloseCode::Policy,
-        "too many unanswered sends"
-    );
+    assert_eq!(page.closed().await, CloseCode::Policy, "too many unanswered sends");
 }
 
 #[tokio::test]
@@ -302,17 +250,9 @@ async fn a_frame_larger_than_any_update_ends_the_bridge() {
     let house = House::open().await;
     let mut page = Page::open(&house, A, 1).await;
     // The node may hang up in the middle of it.
-    let _ = page
-        .0
-        .send(Message::text(" ".repeat(messages::MAX_FRAME_LEN + 1)))
-        .await;
-    let end = tokio::time::timeout(PATIENCE, page.0.next())
-        .await
-        .expect("an end");
-    assert!(
-        matches!(end, None | Some(Err(_) | Ok(Message::Close(_)))),
-        "{end:?}"
-    );
+    let _ = page.0.send(Message::text(" ".repeat(messages::MAX_FRAME_LEN + 1))).await;
+    let end = tokio::time::timeout(PATIENCE, page.0.next()).await.expect("an end");
+    assert!(matches!(end, None | Some(Err(_) | Ok(Message::Close(_)))), "{end:?}");
 }
 
 #[tokio::test]
@@ -325,28 +265,13 @@ async fn realtime_goes_both_ways_with_its_verified_sender() {
     let spoken = tokio::time::timeout(PATIENCE, spoken.wait_for(|spoken| !spoken.is_empty())).await;
     assert_eq!(**spoken.unwrap().unwrap(), [Bytes::from_static(b"to all")]);
     // Heard, so joined.
-    let sender = Sender {
-        addr: "addr-2".into(),
-        name: "Bob".into(),
-    };
-    house
-        .a
-        .realtime
-        .send(RealtimeMessage {
-            sender,
-            data: Bytes::from_static(&[0, 255]),
-        })
-        .unwrap();
-    let Message::Binary(frame) = page.next().await else {
-        panic!("not binary")
-    };
+    let sender = Sender { addr: "addr-2".into(), name: "Bob".into() };
+    house.a.realtime.send(RealtimeMessage { sender, data: Bytes::from_static(&[0, 255]) }).unwrap();
+    let Message::Binary(frame) = page.next().await else { panic!("not binary") };
     let (len, rest) = frame.split_at(2);
     let (header, data) = rest.split_at(usize::from(u16::from_be_bytes(len.try_into().unwrap())));
     let sender: Value = serde_json::from_slice(header).unwrap();
-    assert_eq!(
-        (sender, data),
-        (json!({"addr": "addr-2", "name": "Bob"}), &[0, 255][..])
-    );
+    assert_eq!((sender, data), (json!({"addr": "addr-2", "name": "Bob"}), &[0, 255][..]));
     page.say(json!("leave")).await;
     page.pull(1, 0, false).await;
     assert_eq!(house.a.realtime.receiver_count(), 0);
@@ -362,14 +287,8 @@ async fn a_page_that_does_not_read_costs_no_memory_and_stops_nobody() {
     let message = |n: u32| {
         let mut data = vec![0; MAX_REALTIME_LEN];
         data[..4].copy_from_slice(&n.to_be_bytes());
-        let sender = Sender {
-            addr: "addr-2".into(),
-            name: "Bob".into(),
-        };
-        RealtimeMessage {
-            sender,
-            data: data.into(),
-        }
+        let sender = Sender { addr: "addr-2".into(), name: "Bob".into() };
+        RealtimeMessage { sender, data: data.into() }
     };
     let total = 400;
     for n in 0..total {
@@ -382,17 +301,11 @@ async fn a_page_that_does_not_read_costs_no_memory_and_stops_nobody() {
     // Once it reads again, it gets some old ones, misses some, and gets the newest.
     let mut seen = Vec::new();
     while seen.last() != Some(&(total - 1)) {
-        let Message::Binary(frame) = slow.next().await else {
-            panic!("not binary")
-        };
+        let Message::Binary(frame) = slow.next().await else { panic!("not binary") };
         let data = &frame[frame.len() - MAX_REALTIME_LEN..];
         seen.push(u32::from_be_bytes(data[..4].try_into().unwrap()));
     }
-    assert!(
-        seen.is_sorted() && seen.len() < total as usize,
-        "{} of {total}",
-        seen.len()
-    );
+    assert!(seen.is_sorted() && seen.len() < total as usize, "{} of {total}", seen.len());
 }
 
 #[tokio::test]
@@ -403,11 +316,7 @@ async fn unmounting_closes_bridges_also_of_pages_that_do_not_read() {
     house.web.unmount(A);
     assert_eq!(page.closed().await, CloseCode::Away);
     other.send(1, "1").await;
-    assert_eq!(
-        other.heard().await,
-        json!({"sent": {"n": 1}}),
-        "the other instance goes on"
-    );
+    assert_eq!(other.heard().await, json!({"sent": {"n": 1}}), "the other instance goes on");
 }
 
 #[tokio::test]
@@ -418,10 +327,7 @@ async fn bridges_are_bounded() {
         pages.push(Page::open(&house, A, u8::try_from(n).unwrap()).await);
     }
     assert_eq!(Page::try_open(&house, A, 99).await.err(), Some(503));
-    assert!(
-        Page::try_open(&house, B, 99).await.is_ok(),
-        "each instance has its own"
-    );
+    assert!(Page::try_open(&house, B, 99).await.is_ok(), "each instance has its own");
     drop(pages.pop());
     // The node hears of it in its own time.
     let again = async {

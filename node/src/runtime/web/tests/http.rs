@@ -26,13 +26,7 @@ async fn every_answer_is_sealed() {
     type Case<'a> = (u16, &'a str, &'a str, &'a str, &'a [(&'a str, &'a str)]);
     let cases: &[Case<'_>] = &[
         (200, "GET", &host, "/", &[let_in, NAVIGATION]),
-        (
-            200,
-            "GET",
-            &host,
-            "/index.html",
-            &[let_in, ("Sec-Fetch-Site", "same-origin")],
-        ),
+        (200, "GET", &host, "/index.html", &[let_in, ("Sec-Fetch-Site", "same-origin")]),
         (200, "HEAD", &host, "/index.html", &[let_in]),
         (200, "GET", &host, "/webxdc.js", &[let_in]),
         (200, "GET", &host, "/paper.pdf", &[let_in]),
@@ -47,29 +41,11 @@ async fn every_answer_is_sealed() {
         (403, "GET", &host, &bridge, &[("Origin", &origin)]),
         (403, "GET", &host, "/", &[("Cookie", "parlor=00")]),
         (403, "GET", &host, "/?launch=00", &[]),
-        (
-            403,
-            "GET",
-            &host,
-            "/",
-            &[let_in, ("Sec-Fetch-Site", "cross-site")],
-        ),
+        (403, "GET", &host, "/", &[let_in, ("Sec-Fetch-Site", "cross-site")]),
         (403, "GET", &host, "/", &[let_in, ("Sec-Fetch-Site", "same-site")]),
-        (
-            403,
-            "GET",
-            &host,
-            "/index.html",
-            &[let_in, ("Service-Worker", "script")],
-        ),
+        (403, "GET", &host, "/index.html", &[let_in, ("Service-Worker", "script")]),
         (403, "GET", &host, &bridge, &[let_in]),
-        (
-            403,
-            "GET",
-            &host,
-            server::BRIDGE_PATH,
-            &[let_in, ("Origin", &origin)],
-        ),
+        (403, "GET", &host, server::BRIDGE_PATH, &[let_in, ("Origin", &origin)]),
         (400, "GET", &host, &bridge, &[let_in, ("Origin", &origin)]),
         (421, "GET", &stranger, "/", &[let_in]),
         (421, "GET", "localhost", "/", &[let_in]),
@@ -91,10 +67,7 @@ async fn every_answer_is_sealed() {
 async fn what_the_http_library_says_by_itself_never_leaves() {
     let house = House::open().await;
     let host = house.host(A);
-    let cookies = format!(
-        "GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {}\r\n\r\n",
-        "x".repeat(2_000_000)
-    );
+    let cookies = format!("GET / HTTP/1.1\r\nHost: {host}\r\nCookie: {}\r\n\r\n", "x".repeat(2_000_000));
     let many = format!("GET / HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "a: b\r\n".repeat(500));
     for request in [
         format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "a".repeat(70_000)),
@@ -115,52 +88,26 @@ async fn a_launch_address_lets_one_browser_in() {
     let house = House::open().await;
     let url = house.web.launch(A, Some("a b.txt#</script>")).unwrap();
     let path = url.strip_prefix(&A.origin(house.port())).unwrap();
-    assert_eq!(
-        house
-            .request("HEAD", &house.host(A), path, &[])
-            .await
-            .unwrap()
-            .status,
-        403
-    );
+    assert_eq!(house.request("HEAD", &house.host(A), path, &[]).await.unwrap().status, 403);
 
     let boot = house.get(A, path, &[]).await;
     assert_eq!(boot.status, 200);
-    assert!(
-        boot.body.contains(r#"const target = "/a b.txt#\u003c/script>";"#),
-        "{}",
-        boot.body
-    );
+    assert!(boot.body.contains(r#"const target = "/a b.txt#\u003c/script>";"#), "{}", boot.body);
     assert!(boot.body.contains("<h1>Chat &lt;b&gt;</h1>"), "{}", boot.body);
     let cookie = boot.header("set-cookie");
-    assert!(
-        cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"),
-        "{cookie}"
-    );
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
 
     let again = house.get(A, path, &[]).await;
     assert_eq!(again.status, 403, "a token works once");
     assert!(again.body.contains("parlor open"), "{}", again.body);
     let reload = house.get(A, path, &[("Cookie", cookie)]).await;
-    assert_eq!(
-        (reload.status, reload.body.as_str()),
-        (200, "<h1>Hello</h1>"),
-        "but a reload is fine"
-    );
-    assert_eq!(
-        house.get(B, "/", &[("Cookie", cookie)]).await.status,
-        403,
-        "of this instance only"
-    );
+    assert_eq!((reload.status, reload.body.as_str()), (200, "<h1>Hello</h1>"), "but a reload is fine");
+    assert_eq!(house.get(B, "/", &[("Cookie", cookie)]).await.status, 403, "of this instance only");
 
     let url = house.web.launch(A, None).unwrap();
     let path = url.strip_prefix(&A.origin(house.port())).unwrap();
-    assert_eq!(
-        house.get(B, path, &[]).await.status,
-        403,
-        "nor does its token open another"
-    );
+    assert_eq!(house.get(B, path, &[]).await.status, 403, "nor does its token open another");
 }
 
 #[tokio::test]
@@ -174,11 +121,7 @@ async fn unmounted_is_gone_and_its_launches_void() {
     assert_eq!(house.get(A, "/", &[("Cookie", &cookie)]).await.status, 421);
     house.web.mount(A, house.a.clone());
     assert_eq!(house.get(A, path, &[]).await.status, 403);
-    assert_eq!(
-        house.get(A, "/", &[("Cookie", &cookie)]).await.status,
-        200,
-        "an open tab goes on"
-    );
+    assert_eq!(house.get(A, "/", &[("Cookie", &cookie)]).await.status, 200, "an open tab goes on");
 }
 
 #[tokio::test]
@@ -214,18 +157,10 @@ async fn files_come_with_type_length_and_ranges() {
     let page = house.get(A, "/", &[let_in]).await;
     assert_eq!(page.body, "<h1>Hello</h1>");
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
-    let head = house
-        .request("HEAD", &house.host(A), "/", &[let_in])
-        .await
-        .unwrap();
+    let head = house.request("HEAD", &house.host(A), "/", &[let_in]).await.unwrap();
     assert_eq!((head.header("content-length"), head.body.as_str()), ("14", ""));
-    let part = house
-        .get(A, "/a%20b.txt", &[let_in, ("Range", "bytes=2-4")])
-        .await;
-    assert_eq!(
-        (part.body.as_str(), part.header("content-range")),
-        ("234", "bytes 2-4/10")
-    );
+    let part = house.get(A, "/a%20b.txt", &[let_in, ("Range", "bytes=2-4")]).await;
+    assert_eq!((part.body.as_str(), part.header("content-range")), ("234", "bytes 2-4/10"));
     let pdf = house.get(A, "/paper.pdf", &[let_in]).await;
     assert_eq!(pdf.header("content-type"), "application/octet-stream");
     assert_eq!(pdf.header("content-disposition"), "attachment");
@@ -235,16 +170,10 @@ async fn files_come_with_type_length_and_ranges() {
 async fn the_icon_of_the_program_is_the_icon_of_its_tab() {
     let house = House::open().await;
     let cookie = house.cookie(A).await;
-    assert_eq!(
-        house.get(A, "/favicon.ico", &[("Cookie", &cookie)]).await.status,
-        404
-    );
+    assert_eq!(house.get(A, "/favicon.ico", &[("Cookie", &cookie)]).await.status, 404);
     std::fs::write(house.a.folder.path().join("icon.jpg"), "JPEG").unwrap();
     let icon = house.get(A, "/favicon.ico", &[("Cookie", &cookie)]).await;
-    assert_eq!(
-        (icon.header("content-type"), icon.body.as_str()),
-        ("image/jpeg", "JPEG")
-    );
+    assert_eq!((icon.header("content-type"), icon.body.as_str()), ("image/jpeg", "JPEG"));
 }
 
 #[tokio::test]
@@ -253,14 +182,7 @@ async fn webxdc_js_is_ours() {
     let cookie = house.cookie(A).await;
     let script = house.get(A, "/webxdc.js", &[("Cookie", &cookie)]).await;
     assert_eq!(script.header("content-type"), "text/javascript; charset=utf-8");
-    let config = script
-        .body
-        .trim_end()
-        .strip_suffix(");")
-        .unwrap()
-        .rsplit_once("\n})\n(")
-        .unwrap()
-        .1;
+    let config = script.body.trim_end().strip_suffix(");").unwrap().rsplit_once("\n})\n(").unwrap().1;
     let config: serde_json::Value = serde_json::from_str(config).unwrap();
     assert_eq!(config["selfAddr"], "addr-1");
     assert_eq!(config["selfName"], "Alice \"</script>");
@@ -284,11 +206,7 @@ async fn path_tricks_never_reach_the_program() {
         "/%ff",
         "/index.html/",
     ] {
-        assert_eq!(
-            house.get(A, trick, &[("Cookie", &cookie)]).await.status,
-            404,
-            "{trick}"
-        );
+        assert_eq!(house.get(A, trick, &[("Cookie", &cookie)]).await.status, 404, "{trick}");
     }
     assert_eq!(*house.a.asked.lock().unwrap(), Vec::<String>::new());
     assert_eq!(house.get(A, "/", &[("Cookie", &cookie)]).await.status, 200);

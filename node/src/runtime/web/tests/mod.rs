@@ -84,22 +84,14 @@ impl Fake {
             document: None,
             summary: None,
             notify: None,
-            sender: Sender {
-                addr: sender.into(),
-                name: sender.to_uppercase(),
-            },
+            sender: Sender { addr: sender.into(), name: sender.to_uppercase() },
         });
         drop(updates);
         self.known.send_replace(serial);
     }
 
     fn payloads(&self) -> Vec<String> {
-        self.updates
-            .lock()
-            .unwrap()
-            .iter()
-            .map(|update| update.payload.get().to_owned())
-            .collect()
+        self.updates.lock().unwrap().iter().map(|update| update.payload.get().to_owned()).collect()
     }
 }
 
@@ -140,12 +132,7 @@ impl Instance for Fake {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<DeliveredUpdate>, ReadError>> {
         let updates = self.updates.lock().unwrap();
-        let found = updates
-            .iter()
-            .filter(|update| update.serial > serial)
-            .take(limit)
-            .cloned()
-            .collect();
+        let found = updates.iter().filter(|update| update.serial > serial).take(limit).cloned().collect();
         async { Ok(found) }.boxed()
     }
     fn known_serial(&self) -> watch::Receiver<u64> {
@@ -186,17 +173,13 @@ impl House {
     /// The credential a browser gets when it opens the program.
     async fn cookie(&self, label: Label) -> String {
         let url = self.web.launch(label, None).unwrap();
-        let answer = self
-            .get(label, url.split_once(&self.host(label)).unwrap().1, &[])
-            .await;
+        let answer = self.get(label, url.split_once(&self.host(label)).unwrap().1, &[]).await;
         assert_eq!(answer.status, 200);
         answer.header("set-cookie").split(';').next().unwrap().into()
     }
 
     async fn get(&self, label: Label, path: &str, headers: &[(&str, &str)]) -> Answer {
-        self.request("GET", &self.host(label), path, headers)
-            .await
-            .unwrap()
+        self.request("GET", &self.host(label), path, headers).await.unwrap()
     }
 
     /// `None`: the connection ended without an answer.
@@ -244,16 +227,9 @@ impl Answer {
         let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
         let headers = lines.map(|line| {
             let (name, value) = line.split_once(": ").unwrap();
-            (
-                name.parse::<HeaderName>().unwrap(),
-                value.parse::<HeaderValue>().unwrap(),
-            )
+            (name.parse::<HeaderName>().unwrap(), value.parse::<HeaderValue>().unwrap())
         });
-        Some(Self {
-            status,
-            headers: headers.collect(),
-            body: body.into(),
-        })
+        Some(Self { status, headers: headers.collect(), body: body.into() })
     }
 
     fn header(&self, name: &str) -> &str {
