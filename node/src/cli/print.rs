@@ -118,12 +118,12 @@ fn object(out: &mut impl Write, fields: &Map<String, Value>) -> io::Result<()> {
     let is_list = |key: &str| LISTS.iter().any(|(list, _)| *list == key);
     let alone = fields.len() == 1;
     for (key, value) in fields.iter().filter(|(key, value)| !is_list(key) || !value.is_array()) {
-        if let Value::Array(items) = value {
-            let items: Vec<_> = items.iter().map(|item| text(key, item)).collect();
-            writeln!(out, "{key}: {}", items.join("\n  "))?;
-        } else if !value.is_null() {
-            writeln!(out, "{key}: {}", full(key, value))?;
-        }
+        let shown = match value {
+            Value::Null => continue,
+            Value::Array(items) => items.iter().map(|item| text(key, item)).collect::<Vec<_>>().join("\n  "),
+            other => full(key, other),
+        };
+        writeln!(out, "{key}: {}", if shown.is_empty() { "none" } else { &shown })?;
     }
     for (key, columns) in LISTS {
         let Some(Value::Array(items)) = fields.get(*key) else { continue };
