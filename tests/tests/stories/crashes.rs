@@ -2,7 +2,7 @@
 //! were paid for, and the bill is the one that would have come without it.
 
 use parlor_tests::{
-    cast::{Cast, SLACK, assert_slots, join, talk, wait_midway, wait_outbox_empty},
+    cast::{Cast, SLACK, assert_slots, join, member, talk, wait_midway, wait_outbox_empty},
     node::{Node, items},
     programs::{BULK, bulky, example},
     wait_for,
@@ -167,6 +167,8 @@ fn a_member_is_killed_while_the_program_runs() {
     talk(&session, &[&cast.host, &cast.members[0], &cast.members[1]], "before");
     ann(&mut cast).kill9();
     talk(&session, &[&cast.host, &cast.members[1]], "without");
+    let away = |now: &Value| member(now, &cast.members[0])["state"] == "away";
+    cast.host.wait_session(&session, "ann to be away", away);
     ann(&mut cast).restart();
     ann(&mut cast).wait_state(&session, "running");
     let heard = cast.members[0].watch(&session);
