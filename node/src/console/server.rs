@@ -30,6 +30,10 @@ use crate::{Node, store::StoreError};
 /// Lines of an answer that wait for a slow reader. Beyond, the command waits too.
 const LINES: usize = 64;
 
+/// The page is the node's own: everything it needs comes from here, and nobody may frame it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
 /// The console page's port.
 pub struct Console {
     /// Where it listens.
@@ -127,7 +131,7 @@ async fn own_host(State(guard): State<Arc<Guard>>, request: Request, next: Next)
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'; base-uri 'none'"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),

@@ -5,46 +5,75 @@ use std::{collections::HashMap, time::Duration};
 use futures::StreamExt as _;
 use libp2p::{Multiaddr, Swarm, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent};
 use parlor_proto::identity::PeerId;
+use tokio::time::Instant;
 
 use super::{
     address::{Address, Reach, reach},
-    behaviour::Behaviour,
+    behaviour::{Behaviour, BehaviourEvent},
     error::StartError,
 };
 
 /// Where a node listens unless told otherwise: everywhere, at ports that the system chooses.
-const DEFAULT: [&str; 4] =
-    ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip6/::/tcp/0"];
+const DEFAULT: [&str; 4] = [
+    "/ip4/0.0.0.0/udp/0/quic-v1",
+    "/ip4/0.0.0.0/tcp/0",
+    "/ip6/::/udp/0/quic-v1",
+    "/ip6/::/tcp/0",
+];
 
 /// Addresses of interfaces come one by one; when none has come for so long, those are all.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Listens on `wanted`, or on all interfaces if that is empty, and waits until the addresses are known.
+/// The longest that this may take: in a lively network it is never quiet.
+const LONGEST: Duration = Duration::from_secs(2);
+
+/// What else happened while the listeners came up: others may be found, and may call, from the first moment on.
+pub(crate) type Meanwhile = Vec<SwarmEvent<BehaviourEvent>>;
+
+/// Listens on `wanted`, or on all interfaces if that is empty, and waits until the addresses are known. Returns
+/// what the driver has yet to hear of.
 ///
 /// Each address wanted must work. Of the default ones some may fail: not every machine has IPv6.
-pub(crate) async fn listen(swarm: &mut Swarm<Behaviour>, wanted: &[Address]) -> Result<(), StartError> {
-    let mut waiting = if wanted.is_empty() { everywhere(swarm)? } else { exactly(swarm, wanted)? };
+pub(crate) async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    wanted: &[Address],
+) -> Result<Meanwhile, StartError> {
+    let mut waiting = if wanted.is_empty() {
+        everywhere(swarm)?
+    } else {
+        exactly(swarm, wanted)?
+    };
+    let mut meanwhile = Meanwhile::new();
+    let end = Instant::now() + LONGEST;
     // Interfaces may have more addresses than the first, so this goes on a little after the first of each.
     loop {
-        let Ok(event) = tokio::time::timeout(QUIET, swarm.select_next_some()).await else {
+        let quiet = end.min(Instant::now() + QUIET);
+        let Ok(event) = tokio::time::timeout_at(quiet, swarm.select_next_some()).await else {
             // An interface that is down has no address yet. What is known by now is what there is.
-            return Ok(());
+            return Ok(meanwhile);
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
-                let is_single =
-                    waiting.remove(&listener_id).is_some_and(|address| !is_wildcard(address.multiaddr()));
+                let is_single = waiting
+                    .remove(&listener_id)
+                    .is_some_and(|address| !is_wildcard(address.multiaddr()));
                 if waiting.is_empty() && is_single {
-                    return Ok(());
+                    return Ok(meanwhile);
                 }
             }
-            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
+            SwarmEvent::ListenerClosed {
+                listener_id,
+                reason: Err(error),
+                ..
+            } => {
                 if let Some(address) = waiting.remove(&listener_id) {
-                    return Err(StartError::Listen { address, reason: error.to_string() });
+                    return Err(StartError::Listen {
+                        address,
+                        reason: error.to_string(),
+                    });
                 }
             }
-            // Nobody knows this node's addresses yet, and it has called nobody.
-            _ => {}
+            other => meanwhile.push(other),
         }
     }
 }
@@ -55,7 +84,9 @@ fn exactly(
 ) -> Result<HashMap<ListenerId, Address>, StartError> {
     let mut listeners = HashMap::new();
     for address in wanted {
-        let listener = swarm.listen_on(address.place()).map_err(|error| refusal(address.clone(), &error))?;
+        let listener = swarm
+            .listen_on(address.place())
+            .map_err(|error| refusal(address.clone(), &error))?;
         listeners.insert(listener, address.clone());
     }
     Ok(listeners)
@@ -74,7 +105,9 @@ fn everywhere(swarm: &mut Swarm<Behaviour>) -> Result<HashMap<ListenerId, Addres
             }
         }
     }
-    refused.filter(|_| listeners.is_empty()).map_or(Ok(listeners), Err)
+    refused
+        .filter(|_| listeners.is_empty())
+        .map_or(Ok(listeners), Err)
 }
 
 fn refusal(address: Address, error: &libp2p::TransportError<std::io::Error>) -> StartError {
@@ -102,8 +135,14 @@ fn is_wildcard(address: &Multiaddr) -> bool {
 /// The node's own addresses, ending in `/p2p/<peer>`: those that others can use first, loopback last.
 pub(crate) fn own_addresses(swarm: &Swarm<Behaviour>, peer: PeerId) -> Vec<Address> {
     let all = swarm.external_addresses().chain(swarm.listeners());
-    let mut useful: Vec<_> = all.filter(|place| reach(place) != Reach::Nowhere).cloned().collect();
+    let mut useful: Vec<_> = all
+        .filter(|place| reach(place) != Reach::Nowhere)
+        .cloned()
+        .collect();
     useful.sort_by_key(|place| (reach(place), place.to_string()));
     useful.dedup();
-    useful.into_iter().map(|place| Address::from(place).with_peer(peer)).collect()
+    useful
+        .into_iter()
+        .map(|place| Address::from(place).with_peer(peer))
+        .collect()
 }

@@ -25,7 +25,7 @@ use super::{
     dial::{Dials, Waiter},
     error::{PublishError, RequestError},
     gate,
-    listen::own_addresses,
+    listen::{Meanwhile, own_addresses},
     nodes::{Node, Nodes},
     outlet::Outlet,
     partners::Partners,
@@ -88,12 +88,14 @@ impl Driver {
         }
     }
 
-    /// Runs until told to shut down, or all handles are gone.
+    /// Runs until told to shut down, or all handles are gone. `meanwhile` happened before.
     pub(crate) async fn run(
         mut self,
+        meanwhile: Meanwhile,
         mut commands: mpsc::Receiver<Command>,
         mut streams: mpsc::Receiver<Accepted>,
     ) {
+        meanwhile.into_iter().for_each(|event| self.on_event(event));
         loop {
             let next_call = self.partners.next();
             tokio::select! {
