@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::{
+    netns::Namespace,
     node::{Node, items},
     wait_for,
     watch::Watch,
@@ -26,7 +27,12 @@ pub struct Cast {
     pub members: Vec<Node>,
     /// Where all of them live.
     pub world: World,
+    /// Their network, if it is not the machine's.
+    pub network: Option<Namespace>,
 }
+
+/// Mbit/s of a slow network: [`BULK`](crate::programs::BULK) takes some three seconds.
+const SLOW: u32 = 200;
 
 /// What was published to be used by a cast: per copy 1 EUR, per reception 5 cent.
 pub const PRICE: &str = "copy=100EUR,reception=5EUR";
@@ -35,10 +41,24 @@ impl Cast {
     /// Starts all and makes them known to each other by their addresses on loopback.
     #[must_use]
     pub fn gather(members: &[&str]) -> Self {
+        Self::gather_in(None, members)
+    }
+
+    /// The same in a slow network, in which a transfer takes long enough for something to happen in its midst.
+    #[must_use]
+    pub fn gather_slowly(members: &[&str]) -> Self {
+        Self::gather_in(Some(Namespace::slow(SLOW)), members)
+    }
+
+    fn gather_in(network: Option<Namespace>, members: &[&str]) -> Self {
         let world = World::new();
-        let [origin, billing, host] = ["origin", "billing", "host"].map(|name| world.node(name));
-        let members = members.iter().map(|name| world.node(name)).collect();
-        let cast = Self { origin, billing, host, members, world };
+        let up = |name: &str| match &network {
+            Some(network) => world.setup(name).within(network.name()).up(),
+            None => world.node(name),
+        };
+        let [origin, billing, host] = ["origin", "billing", "host"].map(up);
+        let members = members.iter().map(|name| up(name)).collect();
+        let cast = Self { origin, billing, host, members, world, network };
         cast.acquaint();
         cast
     }
@@ -142,6 +162,19 @@ pub fn host(host: &Node, name: &str, invite: &[&str]) -> String {
 pub fn join(member: &Node, session: &str) {
     member.wait_invitation(session);
     member.run(&["join", session]);
+}
+
+/// What a transfer that was interrupted may fetch in excess, bytes: what was on its way, or not noted yet.
+pub const SLACK: u64 = 8 << 20;
+
+/// Waits until a member's transfer is under way but far from done; returns what is done and the total, bytes.
+pub fn wait_midway(member: &Node, session: &str) -> (u64, u64) {
+    wait_for("a transfer under way", || {
+        let now = member.call(&["session", session]).lines().pop()?;
+        assert!(now["state"] != "ready" && now["state"] != "running", "it was over too soon: {now:#}");
+        let (done, total) = (now["transfer"]["done"].as_u64()?, now["transfer"]["total"].as_u64()?);
+        (done > total / 50 && done < total / 10 * 9).then_some((done, total))
+    })
 }
 
 /// Waits until a node has no receipt left that was not acknowledged.

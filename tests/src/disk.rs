@@ -4,6 +4,8 @@
 //! other than "no space left".
 
 use std::{
+    fs::File,
+    io::Write as _,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -16,7 +18,7 @@ pub struct SmallDisk {
 impl SmallDisk {
     /// Mounts one of `mib` MiB at `path`, which is created.
     #[must_use]
-    pub fn mount(path: PathBuf, mib: u32) -> Self {
+    pub fn mount(path: PathBuf, mib: u64) -> Self {
         std::fs::create_dir_all(&path).expect("a directory");
         run(Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={mib}m,mode=700"), "tmpfs"])
@@ -30,8 +32,20 @@ impl SmallDisk {
         &self.path
     }
 
-    /// Makes space.
-    pub fn resize(&self, mib: u32) {
+    /// Takes all space that is left, by the file it returns.
+    #[must_use]
+    pub fn fill(&self) -> PathBuf {
+        let path = self.path.join("filler");
+        let mut file = File::create(&path).expect("a file");
+        let block = vec![1; 1 << 16];
+        while let Ok(written) = file.write(&block) {
+            assert!(written > 0, "a full disk says so");
+        }
+        path
+    }
+
+    /// Makes it larger.
+    pub fn resize(&self, mib: u64) {
         run(Command::new("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.path));
     }
 }

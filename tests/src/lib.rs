@@ -16,6 +16,7 @@ pub mod browser;
 pub mod cast;
 pub mod disk;
 pub mod lan;
+pub mod netns;
 pub mod node;
 pub mod programs;
 pub mod watch;

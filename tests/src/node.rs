@@ -38,11 +38,17 @@ impl Setup {
         Self { name: name.to_owned(), home, netns: None, network, extra: Vec::new() }
     }
 
-    /// Lives in a network namespace, with the defaults: all interfaces, mDNS.
+    /// Listens with the defaults, on all interfaces, and looks for others by mDNS.
     #[must_use]
-    pub fn in_namespace(name: &str, home: PathBuf, netns: &str) -> Self {
-        let netns = Some(netns.to_owned());
-        Self { name: name.to_owned(), home, netns, network: Vec::new(), extra: Vec::new() }
+    pub fn by_default(name: &str, home: PathBuf) -> Self {
+        Self { name: name.to_owned(), home, netns: None, network: Vec::new(), extra: Vec::new() }
+    }
+
+    /// Lives in a network namespace.
+    #[must_use]
+    pub fn within(mut self, netns: &str) -> Self {
+        self.netns = Some(netns.to_owned());
+        self
     }
 
     /// Another home than the usual one.

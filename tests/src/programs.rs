@@ -31,8 +31,8 @@ pub fn bulky(dir: PathBuf, mib: u64) -> PathBuf {
     dir
 }
 
-/// The name [`bulky`] programs have.
-pub const BULKY: &str = "bulky";
+/// MiB of a program that takes a while to get through a slow network.
+pub const BULK: u64 = 64;
 
 /// A `.xdc` with these entries, whatever their names are.
 #[must_use]

@@ -6,11 +6,10 @@ use std::{
 };
 
 use parlor_tests::{
-    cast::{Cast, talk},
+    cast::{Cast, SLACK, host, join, talk, wait_midway},
     disk::SmallDisk,
     node::{Node, items},
-    programs::{bulky, example, packed, size_below, xdc},
-    wait_for,
+    programs::{BULK, bulky, example, packed, size_below, xdc},
     world::World,
 };
 use serde_json::Value;
@@ -134,34 +133,34 @@ fn why_it_waits(session: &Value) -> &str {
 
 #[test]
 fn a_full_disk_stops_a_transfer_which_goes_on_when_there_is_space() {
-    let cast = Cast::gather(&[]);
+    let cast = Cast::gather_slowly(&[]);
+    let network = cast.network.as_ref().expect("a slow network");
     let disk = SmallDisk::mount(cast.world.file("disk"), 24);
-    let small = cast.world.setup("ann").home(&disk.path().join("home")).up();
-    for node in [&cast.host, &cast.origin, &cast.billing] {
+    let small = cast.world.setup("ann").home(&disk.path().join("home")).within(network.name()).up();
+    for node in [&cast.host, &cast.billing] {
         node.knows(&small);
         small.knows(node);
     }
-    let name = cast.supply(&bulky(cast.world.file("bulky"), 48), 1);
-    let session =
-        cast.host.run(&["host", &name, "--invite", "ann"])["session"].as_str().expect("an id").to_owned();
-    small.wait_invitation(&session);
-    small.run(&["join", &session]);
-    let stuck =
-        small.wait_session(&session, "a full disk to be noticed", |now| why_it_waits(now).contains("disk"));
-    let why = why_it_waits(&stuck);
-    assert!(!why.contains('\n'), "one line: {why}");
-    assert_eq!(small.run(&["status"])["peer"], small.peer(), "the node goes on");
-    let before =
-        wait_for("a number of fetched bytes", || small.run(&["status"])["transfers"]["fetched"].as_u64());
-    assert!(before > 8 << 20, "what fits is there: {before}");
+    let name = cast.supply(&bulky(cast.world.file("bulky"), BULK), 1);
+    let session = host(&cast.host, &name, &["ann"]);
+    join(&small, &session);
+    let full = |now: &Value| why_it_waits(now).contains("disk is full");
+    let stuck = small.wait_session(&session, "a disk that is too small to be noticed", full);
+    assert!(!why_it_waits(&stuck).contains('\n'), "one line: {stuck:#}");
 
-    disk.resize(256);
-    // It may have noticed by itself; if not, the user says so.
-    let _resumed = small.call(&["resume", &session]);
+    // It fits now, but somebody else is faster.
+    disk.resize(BULK + 32);
+    wait_midway(&small, &session);
+    let filler = disk.fill();
+    small.wait_session(&session, "a disk that got full to be noticed", full);
+    assert_eq!(small.run(&["status"])["peer"], small.peer(), "the node goes on");
+
+    fs::remove_file(filler).expect("it was just made");
     small.wait_state(&session, "running");
-    let fetched = small.run(&["status"])["transfers"]["fetched"].as_u64().unwrap_or(u64::MAX);
-    assert!(fetched < (48 << 20) + (16 << 20), "what was there is not fetched again: {fetched}");
+    let fetched = small.run(&["status"])["transfers"]["fetched"].as_u64().expect("a number of bytes");
+    assert!(fetched < (BULK << 20) + SLACK, "what was there is not fetched again: {fetched}");
     talk(&session, &[&cast.host, &small], "space");
     cast.assert_bill(1, &[&small]);
+    // Before the disk goes away.
     drop(small);
 }

@@ -4,9 +4,9 @@ use std::fs;
 
 use parlor_tests::{
     cast::{Cast, assert_slots, host, join, talk},
-    node::items,
+    node::{Node, items},
     programs::{bulky, example, packed, size_below},
-    wait_for,
+    wait_until,
 };
 
 /// MiB, enough for a skipped transfer to be told from one that took place.
@@ -57,12 +57,22 @@ fn a_kept_program_skips_the_next_transfer_and_a_discarded_one_is_gone() {
     assert_eq!(fetched(), after_first, "the second session needs no transfer");
     assert_slots(&cast.host.session(&second), 1, 1);
 
+    // Everyone decides about their own copy.
+    ann.run(&["end", &second, "--discard"]);
+    ann.wait_state(&second, "left");
+    wait_files_gone(ann);
+    assert_eq!(items(&cast.host.run(&["programs"]), "programs").len(), 1, "the host's copy is the host's");
     cast.host.run(&["end", &second, "--discard"]);
-    ann.wait_state(&second, "ended");
-    for node in [&cast.host, ann] {
-        wait_for("the files to be gone", || (size_below(node.home()) < 4 << 20).then_some(()));
-        assert!(items(&node.run(&["programs"]), "programs").is_empty());
-    }
+    cast.host.wait_state(&second, "ended");
+    wait_files_gone(&cast.host);
+}
+
+fn wait_files_gone(node: &Node) {
+    wait_until("the files to be gone", || match size_below(&node.home().join("programs")) {
+        0 => Ok(()),
+        left => Err(format!("{left} bytes left of {}", node.name())),
+    });
+    assert!(items(&node.run(&["programs"]), "programs").is_empty());
 }
 
 #[test]
@@ -76,7 +86,7 @@ fn a_removed_program_is_gone_but_not_while_it_runs() {
     ann.wait_state(&session, "ended");
     ann.run(&["program", "remove", "bulky"]);
     assert!(items(&ann.run(&["programs"]), "programs").is_empty());
-    assert!(size_below(ann.home()) < 4 << 20);
+    assert_eq!(size_below(&ann.home().join("programs")), 0);
     assert!(ann.refuses(&["program", "remove", "bulky"]).contains("bulky"));
 }
 

@@ -152,6 +152,24 @@ fn a_late_member_comes_in_and_hears_what_was_said() {
     assert_slots(&cast.host.session(&session), 2, 2);
 }
 
+/// Step 8, for one member: it pauses, and hears afterwards what it missed.
+#[test]
+fn a_member_pauses_and_comes_back() {
+    let cast = Cast::gather(&["ann", "ben"]);
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
+    let session = cast.run(&example("chat"));
+    ann.run(&["suspend", &session]);
+    ann.wait_state(&session, "suspended");
+    cast.host.wait_session(&session, "ann to be away", |now| member(now, ann)["state"] == "away");
+    talk(&session, &[&cast.host, ben], "meanwhile");
+    ann.run(&["resume", &session]);
+    ann.wait_state(&session, "running");
+    ann.watch(&session).wait_update("meanwhile: ben speaks");
+    cast.host.wait_session(&session, "ann to be back", |now| member(now, ann)["state"] == "joined");
+    talk(&session, &[&cast.host, ann, ben], "together again");
+    assert_slots(&cast.host.session(&session), 2, 2);
+}
+
 /// Every node can be host in one session and member in another at the same time.
 #[test]
 fn a_node_is_host_and_member_at_once() {

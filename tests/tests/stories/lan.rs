@@ -15,9 +15,7 @@ fn four_hosts_on_a_lan_find_each_other_and_hold_a_session() {
     let lan = Lan::new(4);
     let names = ["origin", "host", "ann", "ben"];
     let on_lan = |(number, name): (usize, &&str)| {
-        Setup::in_namespace(name, world.file(name), lan.host(number))
-            .args(&[&"--console", &"127.0.0.1:0"])
-            .up()
+        Setup::by_default(name, world.file(name)).within(lan.host(number)).up()
     };
     let mut nodes: Vec<Node> = names.iter().enumerate().map(on_lan).collect();
     for node in &nodes {
