@@ -10,7 +10,7 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::Role,
-    rights::{Ledger, Receipt, Right, Verified},
+    rights::{Ledger, Receipt, Right, TicketError, Verified},
     session::{
         Contact, DeclineReason, Host, HostInput, HostOutput, Member, MemberInput, MemberOutput, Message,
         host::{HostContext, HostError},
@@ -52,6 +52,8 @@ pub enum SessionError {
     NotMember,
     #[error("no copies left for this program: get a ticket with `parlor get` first")]
     NoTicket,
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
     #[error("the program is not complete on this node: get it again with `parlor get`")]
     NoProgram,
     #[error("there are {MAX_SESSIONS} sessions already: end one first")]
@@ -207,12 +209,20 @@ impl Driver {
         let bundle = self.context.bundles.get(program).map_err(library::LibraryError::from)?;
         let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
         let tickets = self.context.store.tickets().await?;
-        let usable = |ledger: &Ledger| ledger.ticket().check(self.context.me(), now).is_ok();
+        let mut unusable = None;
+        let usable = |ledger: &Ledger| match ledger.ticket().check(self.context.me(), now) {
+            Ok(()) => true,
+            Err(error) => {
+                unusable.get_or_insert(error);
+                false
+            }
+        };
         let of_program =
             tickets.into_iter().map(|held| held.ledger).filter(|ledger| ledger.ticket().program == program);
         let mut candidates: Vec<_> = of_program.filter(usable).collect();
         candidates.sort_by_key(|ledger| ledger.left() == 0);
-        let ledger = candidates.into_iter().next().ok_or(SessionError::NoTicket)?;
+        let none = unusable.map_or(SessionError::NoTicket, SessionError::Ticket);
+        let ledger = candidates.into_iter().next().ok_or(none)?;
         let manifest = bundle.program().manifest();
         let session = SessionId(rand::random());
         let size = bundle.program().size_for(Role::Everyone);
