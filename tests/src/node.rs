@@ -24,6 +24,8 @@ pub struct Setup {
     name: String,
     home: PathBuf,
     netns: Option<String>,
+    /// How far its clock is off, as libfaketime has it.
+    clock: Option<String>,
     network: Vec<OsString>,
     extra: Vec<OsString>,
 }
@@ -35,13 +37,13 @@ impl Setup {
         let network =
             ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
         let network = network.map(OsString::from).to_vec();
-        Self { name: name.to_owned(), home, netns: None, network, extra: Vec::new() }
+        Self { name: name.to_owned(), home, netns: None, clock: None, network, extra: Vec::new() }
     }
 
     /// Listens with the defaults, on all interfaces, and looks for others by mDNS.
     #[must_use]
     pub fn by_default(name: &str, home: PathBuf) -> Self {
-        Self { name: name.to_owned(), home, netns: None, network: Vec::new(), extra: Vec::new() }
+        Self { name: name.to_owned(), home, netns: None, clock: None, network: Vec::new(), extra: Vec::new() }
     }
 
     /// Lives in a network namespace.
@@ -164,14 +166,14 @@ impl Node {
     fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name());
         let log = File::options().create(true).append(true).open(self.setup.log()).expect("a log file");
-        let mut child = launcher(self.setup.netns.as_deref())
+        let mut child = launcher(self.setup.netns.as_deref(), self.setup.clock.as_deref())
             .arg(binary())
             .args(self.setup.up_arguments())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .expect("setpriv and parlor can be started");
+            .expect("it can be started");
         let events = Watch::of(child.stdout.take().expect("standard output is piped"));
         self.process = Some(Process { child, _events: events.clone() });
         self.ready = events.wait_for("the node to be ready", |line| line["event"] == "ready");
@@ -273,7 +275,7 @@ impl Node {
     /// Starts a verb that goes on printing lines.
     #[must_use]
     pub fn stream(&self, verb: &[&str]) -> Watch {
-        let child = launcher(None)
+        let child = launcher(None, None)
             .arg(binary())
             .arg("--home")
             .arg(&self.setup.home)
@@ -354,6 +356,12 @@ impl Node {
         self.start();
     }
 
+    /// Starts it again with a clock that is off by so much: `+400d`, `-2d`, `+0`.
+    pub fn restart_with_clock(&mut self, offset: &str) {
+        self.setup.clock = Some(offset.to_owned());
+        self.restart();
+    }
+
     /// Its log so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -381,18 +389,21 @@ impl Drop for Node {
     }
 }
 
-/// The start of a command that does not outlive this thread, in a network namespace or in ours. Both helpers
-/// become the program they are given, so that the child's pid is the program's.
-fn launcher(netns: Option<&str>) -> Command {
-    let mut command = match netns {
-        Some(netns) => {
-            let mut command = Command::new("ip");
-            command.args(["netns", "exec", netns, "setpriv"]);
-            command
-        }
-        None => Command::new("setpriv"),
-    };
-    command.args(["--pdeathsig", "KILL"]);
+/// The start of a command that does not outlive this thread, in a network namespace and at a time of its own
+/// if it has them. All of these helpers become the program they are given, so that the child's pid is its pid.
+fn launcher(netns: Option<&str>, clock: Option<&str>) -> Command {
+    let mut words: Vec<String> = Vec::new();
+    if let Some(netns) = netns {
+        words.extend(["ip", "netns", "exec", netns].map(str::to_owned));
+    }
+    words.extend(["setpriv", "--pdeathsig", "KILL", "env"].map(str::to_owned));
+    if let Some(clock) = clock {
+        // The wrapper `faketime` would stay between this process and the node. The loader knows `$LIB`.
+        words.push("LD_PRELOAD=/usr/$LIB/faketime/libfaketimeMT.so.1".to_owned());
+        words.extend([format!("FAKETIME={clock}"), "DONT_FAKE_MONOTONIC=1".to_owned()]);
+    }
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
     clean(command)
 }
 

@@ -106,6 +106,25 @@ fn a_card_with_one_bit_flipped_is_refused() {
     }
     ann.run(&["card", "read", &card.to_string_lossy()]);
     assert_eq!(items(&ann.run(&["programs"]), "programs").len(), 1);
+    let tickets = ann.run(&["ticket", "list"]);
+    assert!(items(&tickets, "tickets").is_empty(), "the host's ticket is good for the host alone: {tickets}");
+}
+
+/// A program that was got last year, and one that comes from a node whose clock is ahead.
+#[test]
+fn a_ticket_is_good_in_its_time_only() {
+    let mut cast = Cast::gather(&["ann"]);
+    let name = cast.supply(&example("chat"), 1);
+    for (clock, word) in [("+400d", "expired"), ("-2d", "from the future")] {
+        cast.host.restart_with_clock(clock);
+        let why = cast.host.refuses(&["host", &name, "--invite", "ann"]);
+        assert!(why.contains(word), "{clock}: {why}");
+        assert!(items(&cast.host.run(&["sessions"]), "sessions").is_empty());
+    }
+    cast.host.restart_with_clock("+0");
+    let session = cast.invite_all(&name);
+    cast.join_all(&session);
+    cast.wait_running(&session);
 }
 
 #[test]
