@@ -138,6 +138,8 @@ pub struct HostContext<'a> {
     pub ledger: &'a mut Ledger,
     /// The host itself, as members are to see it.
     pub me: &'a Contact,
+    /// Where the ticket's billing peers are, as far as is known.
+    pub billing: &'a [Contact],
     /// The time.
     pub now: Timestamp,
 }
@@ -306,6 +308,7 @@ impl Host {
         let invitation = Invitation {
             ticket: self.ticket.to_signed(),
             host: context.me.clone(),
+            billing: context.billing.to_vec(),
             version: self.version.clone(),
             size: self.size,
             expires,

@@ -45,6 +45,8 @@ pub struct Member {
 pub struct Invited {
     /// Who invites.
     pub host: Contact,
+    /// Where the ticket's billing peers are said to be.
+    pub billing: Vec<Contact>,
     /// For people.
     pub version: String,
     /// Bytes to fetch.
@@ -687,6 +689,7 @@ fn check(
     }
     let invited = Invited {
         host: invitation.host.clone().bounded(),
+        billing: ticket.places(&invitation.billing),
         version: super::message::bounded(invitation.version.clone(), crate::wire::MAX_NAME),
         size: invitation.size,
         expires: invitation.expires,

@@ -99,8 +99,9 @@ impl World {
     fn host(&mut self, input: HostInput) -> Result<(), HostError> {
         let me = contact(&self.host_identity, "host");
         let (identity, ledger) = (&self.host_identity, &mut self.ledger);
-        let outputs =
-            self.host.handle(input, &mut HostContext { identity, ledger, me: &me, now: self.now })?;
+        let outputs = self
+            .host
+            .handle(input, &mut HostContext { identity, ledger, me: &me, billing: &[], now: self.now })?;
         for output in outputs {
             match output {
                 HostOutput::Send { to, first, messages } => {
