@@ -13,6 +13,13 @@ CREATE TABLE contacts (
     addresses TEXT NOT NULL DEFAULT '[]' -- JSON list of multiaddrs
 ) STRICT;
 
+-- Where peers that are no contacts were said to be: billing peers of tickets.
+CREATE TABLE places (
+    peer      TEXT PRIMARY KEY,
+    addresses TEXT NOT NULL,             -- JSON list of multiaddrs
+    noted_at  INTEGER NOT NULL
+) STRICT;
+
 -- The library: programs whose files are here, whole and verified.
 CREATE TABLE programs (
     program  TEXT PRIMARY KEY,

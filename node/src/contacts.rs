@@ -91,12 +91,15 @@ impl Context {
         Ok(())
     }
 
-    /// At start: the overlay learns where the contacts were last.
+    /// At start: the overlay learns where contacts and billing peers were last.
     pub async fn locate_contacts(&self) -> Result<(), StoreError> {
         for contact in self.store.contacts().await? {
             for address in contact.addresses.iter().filter_map(|address| address.parse().ok()) {
                 self.overlay.add_address(contact.peer, address).await;
             }
+        }
+        for place in self.store.places().await? {
+            self.locate(&place).await;
         }
         Ok(())
     }

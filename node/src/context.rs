@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::{
     billing::Outbox,
     overlay::Overlay,
-    store::{Bundles, Store},
+    store::{Bundles, Store, StoreError},
 };
 
 /// Events that a slow listener may lag behind before it loses the oldest.
@@ -82,6 +82,8 @@ pub enum Event {
         name: String,
         /// Who invites.
         host: PeerId,
+        /// What the host is called.
+        host_name: String,
     },
     /// A session's state on this node changed.
     State {
@@ -164,6 +166,32 @@ impl Context {
         for address in contact.addresses.iter().filter_map(|address| address.parse().ok()) {
             self.overlay.add_address(contact.peer, address).await;
         }
+    }
+
+    /// Where these peers are, as far as this node knows.
+    pub async fn places_of(&self, peers: &[PeerId]) -> Vec<Contact> {
+        let mut places = Vec::new();
+        for peer in peers {
+            if *peer == self.me() {
+                places.push(self.contact().await);
+                continue;
+            }
+            let addresses = self.overlay.addresses_of(*peer).await;
+            let addresses = addresses.iter().map(ToString::to_string).take(MAX_ADDRESSES).collect();
+            places.push(Contact { peer: *peer, name: String::new(), addresses });
+        }
+        places
+    }
+
+    /// Remembers where these peers are said to be, also after a restart.
+    pub async fn note_places(&self, places: &[Contact]) -> Result<(), StoreError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        for contact in places {
+            self.locate(contact).await;
+        }
+        self.store.put_places(places, crate::clock::now()).await
     }
 
     /// Tells whoever watches; nobody may.

@@ -15,7 +15,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -53,6 +53,8 @@ impl Home {
         let io = |source| HomeError::Io { path: root.to_owned(), source };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(io)?;
         let root = root.canonicalize().map_err(io)?;
+        // Also where somebody made the directory before: what is in it is nobody else's business.
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o700)).map_err(io)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -172,6 +174,14 @@ mod tests {
         drop(first);
         let again = Home::open(dir.path()).unwrap();
         assert_eq!(again.identity(|| [6; 32]).unwrap().peer(), peer);
+    }
+
+    #[test]
+    fn nobody_else_can_look_into_a_home() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        assert_eq!(fs::metadata(home.root()).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

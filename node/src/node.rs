@@ -13,7 +13,8 @@ use parlor_proto::{
     group::UpdatesResponse,
     identity::PeerId,
     ids::SessionId,
-    wire::{Request, Response},
+    session::bounded,
+    wire::{MAX_NAME, Request, Response},
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -149,11 +150,15 @@ impl Node {
         let (overlay, events) = Overlay::start(overlay::Config {
             identity: identity.clone(),
             listen,
+            port: port_of_last_time(&store).await?,
             mdns: config.mdns,
             nickname: nickname.clone(),
             memory: false,
         })
         .await?;
+        if config.listen.is_empty() {
+            keep_port(&store, &overlay).await?;
+        }
         let outbox = Outbox::new(store.pool().clone());
         let context = Arc::new(Context {
             identity: identity.clone(),
@@ -378,12 +383,35 @@ impl Node {
 /// The name that is asked for, else the last one, else the machine's user.
 async fn nickname(store: &Store, wanted: Option<String>) -> Result<String, StoreError> {
     const SETTING: &str = "nickname";
+    let wanted = wanted.map(|name| name_for_others(&name));
     if let Some(wanted) = wanted {
         store.set_setting(SETTING, &wanted).await?;
         return Ok(wanted);
     }
     let user = || std::env::var("USER").or_else(|_| std::env::var("USERNAME")).unwrap_or_default();
-    Ok(store.setting(SETTING).await?.unwrap_or_else(user))
+    Ok(store.setting(SETTING).await?.unwrap_or_else(|| name_for_others(&user())))
+}
+
+/// What peers accept as a name: one line, of bounded length.
+fn name_for_others(name: &str) -> String {
+    bounded(name.trim().to_owned(), MAX_NAME)
+}
+
+const PORT: &str = "listen-port";
+/// Where a new node's port is: below those that systems give to outgoing connections.
+const FIRST_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// Contacts know this node by the port that it had.
+async fn port_of_last_time(store: &Store) -> Result<u16, StoreError> {
+    let stored = store.setting(PORT).await?.and_then(|port| port.parse().ok());
+    Ok(stored.unwrap_or_else(|| rand::random_range(FIRST_PORTS)))
+}
+
+async fn keep_port(store: &Store, overlay: &Overlay) -> Result<(), StoreError> {
+    match overlay.addresses().await.iter().find_map(overlay::Address::port) {
+        Some(port) => store.set_setting(PORT, &port.to_string()).await,
+        None => Ok(()),
+    }
 }
 
 async fn stored_availability(store: &Store) -> Result<Availability, StoreError> {

@@ -17,7 +17,7 @@ use crate::{
     ids::{ProgramId, SessionId},
     program::CopiesRule,
     rights::{LeaseTerms, Signed, Ticket},
-    session::Message,
+    session::{Contact, Message},
 };
 
 /// What a Parlor node calls itself in identify's `protocol_version`.
@@ -117,7 +117,12 @@ pub enum SupplyRequest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum SupplyResponse {
     /// The right to hand out copies. The files follow over [`CONTENT`].
-    Ticket(Signed<Ticket>),
+    Ticket {
+        /// The right.
+        ticket: Signed<Ticket>,
+        /// Where the ticket's billing peers are, as far as the origin knows; at most one entry each.
+        billing: Vec<Contact>,
+    },
     /// No, for a reason that a person can read.
     Refused(String),
 }

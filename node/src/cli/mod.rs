@@ -29,10 +29,10 @@ const NO_NODE: u8 = 3;
 #[command(name = "parlor", version, propagate_version = true, max_term_width = 100)]
 struct Arguments {
     /// Where the node keeps everything [default: the platform's data directory]
-    #[arg(long, global = true, env = "PARLOR_HOME", value_name = "DIR")]
+    #[arg(long, global = true, env = "PARLOR_HOME", value_name = "DIR", help_heading = "Every verb")]
     home: Option<PathBuf>,
     /// Prints JSON: one object, or one a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Every verb")]
     json: bool,
     #[command(subcommand)]
     verb: Verb,

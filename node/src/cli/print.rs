@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use parlor_proto::billing::{Money, Tariff};
 use serde_json::{Map, Value};
 
 use crate::console::{BillCommand, Command};
@@ -94,6 +95,9 @@ const LISTS: &[(&str, &[(&str, &str)])] = &[
     ),
 ];
 
+/// Lists that belong to a thing, rather than being what was asked for.
+const QUIET_WHEN_EMPTY: &[&str] = &["members", "slots"];
+
 /// Ids are shown by their beginning: enough for every verb that takes one.
 const SHORT_IDS: &[&str] = &["program", "ticket", "session", "receipt"];
 const SHORT: usize = 12;
@@ -101,7 +105,7 @@ const SHORT: usize = 12;
 pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io::Result<()> {
     match (command, value) {
         (Command::Bill(BillCommand::Invoice { .. } | BillCommand::Export { .. }), Value::Object(fields)) => {
-            write!(out, "{}", fields["text"].as_str().unwrap_or_default())
+            writeln!(out, "{}", fields["text"].as_str().unwrap_or_default().trim_end())
         }
         (Command::Open(_), Value::Object(fields)) => writeln!(out, "{}", text("url", &fields["url"])),
         (Command::Watch(_) | Command::Events, Value::Object(event)) => happened(out, event),
@@ -116,19 +120,21 @@ pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io
 /// Plain fields first, then each list as a table.
 fn object(out: &mut impl Write, fields: &Map<String, Value>) -> io::Result<()> {
     let is_list = |key: &str| LISTS.iter().any(|(list, _)| *list == key);
-    let alone = fields.len() == 1;
     for (key, value) in fields.iter().filter(|(key, value)| !is_list(key) || !value.is_array()) {
-        let shown = match value {
-            Value::Null => continue,
-            Value::Array(items) => items.iter().map(|item| text(key, item)).collect::<Vec<_>>().join("\n  "),
-            other => full(key, other),
-        };
-        writeln!(out, "{key}: {}", if shown.is_empty() { "none" } else { &shown })?;
+        if let Value::Array(items) = value {
+            if items.is_empty() {
+                continue;
+            }
+            let items: Vec<_> = items.iter().map(|item| text(key, item)).collect();
+            writeln!(out, "{key}: {}", items.join("\n  "))?;
+        } else if !value.is_null() {
+            writeln!(out, "{key}: {}", full(key, value))?;
+        }
     }
     for (key, columns) in LISTS {
         let Some(Value::Array(items)) = fields.get(*key) else { continue };
         if items.is_empty() {
-            if alone {
+            if !QUIET_WHEN_EMPTY.contains(key) {
                 writeln!(out, "no {key}")?;
             }
             continue;
@@ -161,8 +167,9 @@ fn happened(out: &mut impl Write, event: &Map<String, Value>) -> io::Result<()> 
     match event.get("event").and_then(Value::as_str).unwrap_or_default() {
         "update" => writeln!(out, "{}: {}", field("name"), field("payload")),
         "realtime" => writeln!(out, "{} ~ {}", field("name"), field("payload")),
-        "member" => writeln!(out, "* {} is {}", field("name"), field("state")),
-        "state" => writeln!(out, "* {} {}", field("state"), field("why")),
+        "member" => writeln!(out, "* {}: {}", field("name"), field("state")),
+        "state" if field("why").is_empty() => writeln!(out, "* {}", field("state")),
+        "state" => writeln!(out, "* {}: {}", field("state"), field("why")),
         "transfer" => writeln!(out, "* received {} of {}", size(&event["done"]), size(&event["total"])),
         other => writeln!(out, "* {other}"),
     }
@@ -181,11 +188,16 @@ fn text(key: &str, value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
         Value::String(id) if SHORT_IDS.contains(&key) => clean(id).chars().take(SHORT).collect(),
+        Value::String(tariff) if key == "price" => price(tariff),
         Value::String(text) => clean(text),
         Value::Number(_) if key == "size" => size(value),
+        Value::Number(seconds) if key == "uptime" => {
+            let seconds = std::time::Duration::from_secs(seconds.as_u64().unwrap_or(0));
+            humantime::format_duration(seconds).to_string()
+        }
         Value::Object(money) if money.contains_key("amount") => {
-            let currency = money["currency"].as_str().unwrap_or_default();
-            format!("{}{currency}", money["amount"])
+            let money = serde_json::from_value::<Money>(value.clone());
+            money.map_or_else(|_| "nothing".to_owned(), |money| money.to_string())
         }
         Value::Object(range) if range.contains_key("min") => match range.get("max") {
             Some(max) => format!("{} to {max}", range["min"]),
@@ -201,6 +213,16 @@ fn text(key: &str, value: &Value) -> String {
         Value::Array(items) => items.iter().map(|item| text(key, item)).collect::<Vec<_>>().join(", "),
         Value::Number(number) => number.to_string(),
     }
+}
+
+/// A tariff as people read it.
+fn price(tariff: &str) -> String {
+    let Ok(tariff) = tariff.parse::<Tariff>() else { return clean(tariff) };
+    let Some(currency) = tariff.currency() else { return "free".to_owned() };
+    let names = ["a copy", "a reception", "a use", "a minute"];
+    let prices = tariff.prices().to_array().into_iter().zip(names).filter(|(amount, _)| *amount > 0);
+    let prices = prices.map(|(amount, name)| format!("{} {name}", Money { amount, currency }));
+    prices.collect::<Vec<_>>().join(", ")
 }
 
 fn size(value: &Value) -> String {

@@ -28,10 +28,10 @@ pub(super) struct Up {
     /// Does not look for other nodes in the local network
     #[arg(long)]
     no_mdns: bool,
-    /// A relay to be reached through; repeat for several
+    /// A relay to be reached through (not supported yet)
     #[arg(long, value_name = "MULTIADDR")]
     relay: Vec<String>,
-    /// Is a relay for others
+    /// Is a relay for others (not supported yet)
     #[arg(long)]
     serve_relay: bool,
     /// Where the web console listens [default: a loopback port]
@@ -85,7 +85,7 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
             _ = interrupt.recv() => break,
             _ = terminate.recv() => break,
             event = events.recv() => match event {
-                Ok(event) => tell(&node, &event, json).await,
+                Ok(event) => tell(&event, json),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => break,
             },
@@ -115,7 +115,7 @@ async fn announce(node: &Node, console: &str, json: bool) {
 }
 
 /// What a user at this terminal wants to know; with `--json`, everything.
-async fn tell(node: &Node, event: &Event, json: bool) {
+fn tell(event: &Event, json: bool) {
     if json {
         if *event != Event::Changed
             && let Ok(line) = serde_json::to_string(event)
@@ -125,9 +125,8 @@ async fn tell(node: &Node, event: &Event, json: bool) {
         return;
     }
     match event {
-        Event::Invited { session, name, host } => {
-            let host = node.context().name_of(*host, "").await;
-            say(&format!("{host} invites you to {name}: parlor join {session}"));
+        Event::Invited { session, name, host_name, .. } => {
+            say(&format!("{host_name} invites you to {name}: parlor join {session}"));
         }
         Event::State { session, state, why: Some(why) } => {
             say(&format!("session {session}: {state} ({why})"))
@@ -142,6 +141,8 @@ async fn tell(node: &Node, event: &Event, json: bool) {
 
 /// A line on stdout, now. Whoever reads it may have gone: the node goes on.
 fn say(line: &str) {
+    // Names come from other nodes: no control characters reach the terminal.
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();

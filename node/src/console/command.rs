@@ -118,9 +118,10 @@ pub enum ContactCommand {
 /// The rejection flag.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct AvailabilityCommand {
-    /// What becomes of invitations
+    /// What becomes of invitations; left out, the setting is shown
     #[arg(value_enum)]
-    pub setting: Availability,
+    #[serde(default)]
+    pub setting: Option<Availability>,
 }
 
 /// Whether invitations are let in (service rejection flag 37).
@@ -158,7 +159,7 @@ pub struct Publish {
     #[arg(long, value_name = "PEER")]
     #[serde(default)]
     pub billing: Vec<String>,
-    /// The program runs only under leases of this length, for instance 1h
+    /// The program runs only under leases of this length (not supported yet)
     #[arg(long, value_name = "DUR")]
     #[serde(default)]
     pub lease: Option<String>,
@@ -247,7 +248,7 @@ pub struct HostCommand {
     #[arg(long, value_name = "WHO", num_args = 1..)]
     #[serde(default)]
     pub invite: Vec<String>,
-    /// A program that plugs in as content
+    /// A program that plugs in as content (not supported yet)
     #[arg(long, value_name = "NAME")]
     #[serde(default)]
     pub pack: Option<String>,

@@ -65,6 +65,8 @@ pub enum CommandError {
     NoSuchTicket(String),
     #[error("{0:?} is the beginning of several ids: write more of it")]
     Ambiguous(String),
+    #[error("{0:?} is too short for an id: write at least {SHORTEST_PREFIX} characters of it")]
+    Short(String),
     #[error("{0} cannot be written: {1}")]
     File(String, #[source] std::io::Error),
     #[error("packs are not supported yet by this version of parlor")]
@@ -90,8 +92,10 @@ pub async fn execute(
         Command::Peers => peers(node).await,
         Command::Contact(command) => contact(node, command).await?,
         Command::Availability(command) => {
-            node.set_availability(command.setting).await?;
-            json!({"availability": command.setting})
+            if let Some(setting) = command.setting {
+                node.set_availability(setting).await?;
+            }
+            json!({"availability": node.availability().await?})
         }
         Command::Publish(publish) => publish_program(node, publish).await?,
         Command::Catalog(catalog) => {
@@ -350,13 +354,18 @@ async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandErr
                 unique(&ticket, tickets.iter().map(hash)).map_err(|error| match error {
                     NotUnique::None => CommandError::NoSuchTicket(ticket.clone()),
                     NotUnique::Many => CommandError::Ambiguous(ticket.clone()),
+                    NotUnique::Short => CommandError::Short(ticket.clone()),
                 })?;
             let held = tickets.iter().find(|held| hash(held) == wanted);
             let held = held.ok_or(CommandError::NoSuchTicket(ticket))?;
             if let Some(file) = &cose {
                 write_file(file, held.ledger.ticket().bytes()).await?;
             }
-            Ok(show_ticket(held))
+            let mut shown = show_ticket(held);
+            if let Some(file) = cose {
+                shown["cose"] = json!(file);
+            }
+            Ok(shown)
         }
     }
 }
@@ -427,10 +436,12 @@ async fn find_session(node: &Node, text: &str) -> Result<SessionId, CommandError
     unique(text, sessions.iter().map(|session| session.session)).map_err(|error| match error {
         NotUnique::None => CommandError::NoSuchSession(text.to_owned()),
         NotUnique::Many => CommandError::Ambiguous(text.to_owned()),
+        NotUnique::Short => CommandError::Short(text.to_owned()),
     })
 }
 
 enum NotUnique {
+    Short,
     None,
     Many,
 }
@@ -438,7 +449,7 @@ enum NotUnique {
 /// The one id that begins with `text`.
 fn unique<T: ToString>(text: &str, ids: impl Iterator<Item = T>) -> Result<T, NotUnique> {
     if text.len() < SHORTEST_PREFIX {
-        return Err(NotUnique::None);
+        return Err(NotUnique::Short);
     }
     let mut found = ids.filter(|id| id.to_string().starts_with(text));
     match (found.next(), found.next()) {

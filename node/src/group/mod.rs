@@ -59,6 +59,7 @@ struct Inner {
     store: Store,
     overlay: Overlay,
     authors: RwLock<BTreeMap<PeerId, String>>,
+    members: RwLock<BTreeSet<PeerId>>,
     present: RwLock<BTreeSet<PeerId>>,
     commands: mpsc::Sender<Command>,
     newest: watch::Receiver<u64>,
@@ -113,6 +114,7 @@ impl Group {
             store,
             overlay,
             authors: RwLock::default(),
+            members: RwLock::default(),
             present: RwLock::default(),
             commands,
             newest,
@@ -140,6 +142,11 @@ impl Group {
     /// this node too.
     pub fn set_authors(&self, authors: BTreeMap<PeerId, String>) {
         *self.inner.authors.write().unwrap_or_else(PoisonError::into_inner) = authors;
+    }
+
+    /// Who is in the group now, this node not counted: they get what they lack when they ask.
+    pub fn set_members(&self, members: BTreeSet<PeerId>) {
+        *self.inner.members.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// What a member is called, for people; the end of its PeerId if it has no name.
@@ -224,7 +231,11 @@ impl Group {
     pub async fn present(&self, peer: PeerId, present: bool) {
         {
             let mut peers = self.inner.present.write().unwrap_or_else(PoisonError::into_inner);
-            if present { peers.insert(peer) } else { peers.remove(&peer) };
+            if present {
+                peers.insert(peer)
+            } else {
+                peers.remove(&peer)
+            };
         }
         // Fails only while the group is being closed.
         let _ = self.inner.commands.send(Command::Present(peer, present)).await;
@@ -237,9 +248,10 @@ impl Group {
             || self.inner.present.read().unwrap_or_else(PoisonError::into_inner).contains(&peer)
     }
 
-    /// What `from` asks for. Nobody but a member gets an answer with content.
+    /// What `from` asks for. Nobody but who is a member now gets an answer with content: not the invited, not
+    /// those who have gone.
     pub async fn serve(&self, from: PeerId, request: &UpdatesRequest) -> Result<UpdatesResponse, StoreError> {
-        if !self.inner.is_author(&from) {
+        if !self.inner.members.read().unwrap_or_else(PoisonError::into_inner).contains(&from) {
             return Ok(UpdatesResponse::default());
         }
         pull::answer(&self.inner.store, self.inner.session, &request.have).await

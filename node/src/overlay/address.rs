@@ -28,6 +28,15 @@ pub enum AddressError {
 }
 
 impl Address {
+    /// Its TCP or UDP port.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        self.0.iter().find_map(|part| match part {
+            Protocol::Tcp(port) | Protocol::Udp(port) => Some(port),
+            _ => None,
+        })
+    }
+
     /// The peer that is to be found there, if the address ends in `/p2p/<peer>` with an Ed25519 identity.
     #[must_use]
     pub fn peer(&self) -> Option<PeerId> {

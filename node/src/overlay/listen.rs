@@ -13,13 +13,15 @@ use super::{
     error::StartError,
 };
 
-/// Where a node listens unless told otherwise: everywhere, at ports that the system chooses.
-const DEFAULT: [&str; 4] = [
-    "/ip4/0.0.0.0/udp/0/quic-v1",
-    "/ip4/0.0.0.0/tcp/0",
-    "/ip6/::/udp/0/quic-v1",
-    "/ip6/::/tcp/0",
-];
+/// Where a node listens unless told otherwise: everywhere, with QUIC and TCP at one port.
+fn default_places(port: u16) -> [String; 4] {
+    [
+        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
+        format!("/ip4/0.0.0.0/tcp/{port}"),
+        format!("/ip6/::/udp/{port}/quic-v1"),
+        format!("/ip6/::/tcp/{port}"),
+    ]
+}
 
 /// Addresses of interfaces come one by one; when none has come for so long, those are all.
 const QUIET: Duration = Duration::from_millis(150);
@@ -30,19 +32,16 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// What else happened while the listeners came up: others may be found, and may call, from the first moment on.
 pub(crate) type Meanwhile = Vec<SwarmEvent<BehaviourEvent>>;
 
-/// Listens on `wanted`, or on all interfaces if that is empty, and waits until the addresses are known. Returns
+/// Listens on `wanted`, or on all interfaces at `port` if that is empty, and waits until the addresses are known. Returns
 /// what the driver has yet to hear of.
 ///
 /// Each address wanted must work. Of the default ones some may fail: not every machine has IPv6.
 pub(crate) async fn listen(
     swarm: &mut Swarm<Behaviour>,
     wanted: &[Address],
+    port: u16,
 ) -> Result<Meanwhile, StartError> {
-    let mut waiting = if wanted.is_empty() {
-        everywhere(swarm)?
-    } else {
-        exactly(swarm, wanted)?
-    };
+    let mut waiting = if wanted.is_empty() { everywhere(swarm, port)? } else { exactly(swarm, wanted)? };
     let mut meanwhile = Meanwhile::new();
     let end = Instant::now() + LONGEST;
     // Interfaces may have more addresses than the first, so this goes on a little after the first of each.
@@ -54,23 +53,15 @@ pub(crate) async fn listen(
         };
         match event {
             SwarmEvent::NewListenAddr { listener_id, .. } => {
-                let is_single = waiting
-                    .remove(&listener_id)
-                    .is_some_and(|address| !is_wildcard(address.multiaddr()));
+                let is_single =
+                    waiting.remove(&listener_id).is_some_and(|address| !is_wildcard(address.multiaddr()));
                 if waiting.is_empty() && is_single {
                     return Ok(meanwhile);
                 }
             }
-            SwarmEvent::ListenerClosed {
-                listener_id,
-                reason: Err(error),
-                ..
-            } => {
+            SwarmEvent::ListenerClosed { listener_id, reason: Err(error), .. } => {
                 if let Some(address) = waiting.remove(&listener_id) {
-                    return Err(StartError::Listen {
-                        address,
-                        reason: error.to_string(),
-                    });
+                    return Err(StartError::Listen { address, reason: error.to_string() });
                 }
             }
             other => meanwhile.push(other),
@@ -84,20 +75,20 @@ fn exactly(
 ) -> Result<HashMap<ListenerId, Address>, StartError> {
     let mut listeners = HashMap::new();
     for address in wanted {
-        let listener = swarm
-            .listen_on(address.place())
-            .map_err(|error| refusal(address.clone(), &error))?;
+        let listener = swarm.listen_on(address.place()).map_err(|error| refusal(address.clone(), &error))?;
         listeners.insert(listener, address.clone());
     }
     Ok(listeners)
 }
 
-fn everywhere(swarm: &mut Swarm<Behaviour>) -> Result<HashMap<ListenerId, Address>, StartError> {
+/// At `port` where that is free, else at ports that the system chooses.
+fn everywhere(swarm: &mut Swarm<Behaviour>, port: u16) -> Result<HashMap<ListenerId, Address>, StartError> {
     let mut listeners = HashMap::new();
     let mut refused = None;
-    for text in DEFAULT {
-        let address: Address = text.parse().expect("the constants are addresses");
-        match swarm.listen_on(address.place()) {
+    for (text, any) in default_places(port).into_iter().zip(default_places(0)) {
+        let address: Address = text.parse().expect("the defaults are addresses");
+        let any: Address = any.parse().expect("the defaults are addresses");
+        match swarm.listen_on(address.place()).or_else(|_| swarm.listen_on(any.place())) {
             Ok(listener) => drop(listeners.insert(listener, address)),
             Err(error) => {
                 tracing::debug!(%address, %error, "not listening there");
@@ -105,9 +96,7 @@ fn everywhere(swarm: &mut Swarm<Behaviour>) -> Result<HashMap<ListenerId, Addres
             }
         }
     }
-    refused
-        .filter(|_| listeners.is_empty())
-        .map_or(Ok(listeners), Err)
+    refused.filter(|_| listeners.is_empty()).map_or(Ok(listeners), Err)
 }
 
 fn refusal(address: Address, error: &libp2p::TransportError<std::io::Error>) -> StartError {
@@ -135,14 +124,8 @@ fn is_wildcard(address: &Multiaddr) -> bool {
 /// The node's own addresses, ending in `/p2p/<peer>`: those that others can use first, loopback last.
 pub(crate) fn own_addresses(swarm: &Swarm<Behaviour>, peer: PeerId) -> Vec<Address> {
     let all = swarm.external_addresses().chain(swarm.listeners());
-    let mut useful: Vec<_> = all
-        .filter(|place| reach(place) != Reach::Nowhere)
-        .cloned()
-        .collect();
+    let mut useful: Vec<_> = all.filter(|place| reach(place) != Reach::Nowhere).cloned().collect();
     useful.sort_by_key(|place| (reach(place), place.to_string()));
     useful.dedup();
-    useful
-        .into_iter()
-        .map(|place| Address::from(place).with_peer(peer))
-        .collect()
+    useful.into_iter().map(|place| Address::from(place).with_peer(peer)).collect()
 }

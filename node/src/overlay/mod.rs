@@ -72,6 +72,8 @@ pub struct Config {
     pub nickname: String,
     /// Where to listen. Empty: on all interfaces, QUIC and TCP, IPv4 and IPv6.
     pub listen: Vec<Address>,
+    /// At which port, if `listen` is empty and the port is free; 0: any. Others find a node again where it was.
+    pub port: u16,
     /// Whether to find and be found by nodes in the local network.
     pub mdns: bool,
     /// Whether `/memory/…` addresses work: between nodes in one process.
@@ -159,25 +161,16 @@ impl Overlay {
         let agent = nodes::agent(&config.nickname);
         let mut swarm =
             behaviour::swarm(key, agent, config.mdns, config.memory).map_err(StartError::Setup)?;
-        let meanwhile = listen::listen(&mut swarm, &config.listen).await?;
+        let meanwhile = listen::listen(&mut swarm, &config.listen, config.port).await?;
 
         let mut streams = swarm.behaviour().streams.new_control();
-        let incoming = streams
-            .accept(stream::CONTENT)
-            .expect("it is accepted once, here");
+        let incoming = streams.accept(stream::CONTENT).expect("it is accepted once, here");
         let (sink, accepted) = stream::accepted();
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
         tokio::spawn(stream::accept(incoming, sink));
         tokio::spawn(Driver::new(peer, swarm, outlet).run(meanwhile, receiver, accepted));
-        Ok((
-            Self {
-                peer,
-                commands,
-                streams,
-            },
-            events,
-        ))
+        Ok((Self { peer, commands, streams }, events))
     }
 
     /// This node.
@@ -204,9 +197,7 @@ impl Overlay {
 
     /// The addresses at which this node would call the peer, ending in `/p2p/<peer>`.
     pub async fn addresses_of(&self, peer: PeerId) -> Vec<Address> {
-        self.ask(|answer| Command::AddressesOf(peer, answer))
-            .await
-            .unwrap_or_default()
+        self.ask(|answer| Command::AddressesOf(peer, answer)).await.unwrap_or_default()
     }
 
     /// Connects to a peer, if it is not connected, and makes sure that it is a Parlor node. Takes at most
@@ -224,9 +215,7 @@ impl Overlay {
     /// See [`RequestError`]. After some of them the peer may have acted on the request.
     pub async fn request(&self, peer: PeerId, request: Request) -> Result<Response, RequestError> {
         let waiter = |answer| Command::Reach(peer, Waiter::Request(request, answer));
-        self.ask(waiter)
-            .await
-            .unwrap_or(Err(RequestError::Connect(ConnectError::Closed)))
+        self.ask(waiter).await.unwrap_or(Err(RequestError::Connect(ConnectError::Closed)))
     }
 
     /// Opens a stream for a program's bytes, connecting if need be.
@@ -243,10 +232,7 @@ impl Overlay {
                 Err(StreamError::Unsupported(peer))
             }
             Ok(Err(libp2p_stream::OpenStreamError::Io(source))) => Err(StreamError::Io { peer, source }),
-            Ok(Err(other)) => Err(StreamError::Io {
-                peer,
-                source: std::io::Error::other(other),
-            }),
+            Ok(Err(other)) => Err(StreamError::Io { peer, source: std::io::Error::other(other) }),
             Err(_) => Err(StreamError::TimedOut(peer)),
         }
     }

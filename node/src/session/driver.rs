@@ -12,7 +12,8 @@ use parlor_proto::{
     program::Role,
     rights::{Ledger, Receipt, Right, TicketError, Verified},
     session::{
-        Contact, DeclineReason, Host, HostInput, HostOutput, Member, MemberInput, MemberOutput, Message,
+        Contact, DeclineReason, Host, HostInput, HostOutput, HostState, Member, MemberInput, MemberOutput,
+        MemberState, Message,
         host::{HostContext, HostError},
         member::{MemberContext, MemberError},
     },
@@ -289,7 +290,7 @@ impl Driver {
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let (over, program, input) = match &run.record.role {
             SessionRole::Host(host) => {
-                let over = host.state() == parlor_proto::session::HostState::Ended;
+                let over = host.state() == HostState::Ended;
                 (over, host.ticket().program, Input::Host(HostInput::End))
             }
             SessionRole::Member(member) => {
@@ -320,6 +321,11 @@ impl Driver {
             SessionRole::Host(host) => host.ticket().program == program && host.group().is_some(),
             SessionRole::Member(member) => member.ticket().program == program && !member.state().is_final(),
         };
+        let offered = self.context.store.offers().await?.iter().any(|offer| offer.program == program);
+        if offered {
+            // Discarding a copy does not withdraw an offer: `program remove` does.
+            return Ok(());
+        }
         if self.runs.values().any(|run| needs(&run)) {
             self.context.store.keep_program(program, false).await?;
             return Ok(());
@@ -340,8 +346,15 @@ impl Driver {
             Some(_) => return SessionResponse::Rejected("this node is not in that session with you".into()),
             None => return self.invited(session, from, first, messages).await,
         };
+        let was_invited = self.is_invited(session);
         match self.input(session, input).await {
-            Ok(()) => self.taken(session, from),
+            Ok(()) => {
+                // Asked again, after it had declined or left.
+                if !was_invited && self.is_invited(session) {
+                    self.answer_by_rule(session, false).await;
+                }
+                self.taken(session, from)
+            }
             Err(error) => {
                 tracing::warn!(%session, ?from, %error, "messages were not taken");
                 SessionResponse::Later
@@ -387,7 +400,7 @@ impl Driver {
         };
         let waits = |run: &&Run| {
             matches!(&run.record.role, SessionRole::Member(member)
-            if member.state() == parlor_proto::session::MemberState::Invited)
+            if member.state() == MemberState::Invited)
         };
         let open = self.runs.values().filter(|run| !run.record.ended).count();
         if open >= MAX_SESSIONS {
@@ -403,27 +416,48 @@ impl Driver {
             tracing::error!(%error, "old sessions cannot be removed");
             return SessionResponse::Later;
         }
-        let (name, host) = (member.ticket().name.clone(), from);
-        let busy = crowded || self.is_busy();
         self.adopt(session, SessionRole::Member(Box::new(member)), clock::now());
-        let mut input = self.input(session, Input::Member(MemberInput::Message { first, messages })).await;
-        let trusted =
-            matches!(self.context.store.contact_of(from).await, Ok(Some(contact)) if contact.trusted);
-        if input.is_ok() && busy {
-            input = self.input(session, Input::Member(MemberInput::Decline(DeclineReason::Busy))).await;
-        } else if input.is_ok() && trusted {
-            input = self.input(session, Input::Member(MemberInput::Accept)).await;
-        } else {
-            self.context.tell(Event::Invited { session, name, host });
-        }
-        match input {
-            Ok(()) => self.taken(session, from),
+        match self.input(session, Input::Member(MemberInput::Message { first, messages })).await {
+            Ok(()) => self.answer_by_rule(session, crowded).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "an invitation was not taken");
                 self.runs.remove(&session);
-                SessionResponse::Later
+                return SessionResponse::Later;
             }
         }
+        self.taken(session, from)
+    }
+
+    /// ST20-21: an invitation that has just come is declined, accepted, or left to the user.
+    async fn answer_by_rule(&mut self, session: SessionId, crowded: bool) {
+        let Some(SessionRole::Member(member)) = self.runs.get(&session).map(|run| &run.record.role) else {
+            return;
+        };
+        let (name, host) = (member.ticket().name.clone(), member.ticket().host);
+        let (own_name, billing) =
+            (member.invitation().host.name.clone(), member.invitation().billing.clone());
+        if let Err(error) = self.context.note_places(&billing).await {
+            tracing::warn!(%session, %error, "where billing is was not noted");
+        }
+        let trusted =
+            matches!(self.context.store.contact_of(host).await, Ok(Some(contact)) if contact.trusted);
+        let answer = if crowded || self.is_busy() {
+            MemberInput::Decline(DeclineReason::Busy)
+        } else if trusted {
+            MemberInput::Accept
+        } else {
+            let host_name = self.context.name_of(host, &own_name).await;
+            return self.context.tell(Event::Invited { session, name, host, host_name });
+        };
+        // The invitation stays in the inbox: the user can answer it.
+        if let Err(error) = self.input(session, Input::Member(answer)).await {
+            tracing::warn!(%session, %error, "an invitation was not answered by itself");
+        }
+    }
+
+    fn is_invited(&self, session: SessionId) -> bool {
+        matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Member(member))
+            if member.state() == MemberState::Invited)
     }
 
     fn is_busy(&self) -> bool {
@@ -512,7 +546,9 @@ impl Driver {
             (SessionRole::Host(host), Input::Host(input)) => {
                 let ledger = ledger.insert(load_ledger(&context, host).await?);
                 let before = ledger.clone();
-                let mut surroundings = HostContext { identity: &context.identity, ledger, me: &me, now };
+                let identity = &context.identity;
+                let billing = &context.places_of(&host.ticket().billing).await;
+                let mut surroundings = HostContext { identity, ledger, me: &me, billing, now };
                 let outputs = host.handle(input, &mut surroundings)?;
                 record.ended = host.is_settled();
                 if *ledger == before {

@@ -122,6 +122,7 @@ impl Driver {
         }
         if let Some(group) = &run.doing.group {
             group.set_authors(authors);
+            group.set_members(run.doing.members.clone());
         }
     }
 

@@ -6,7 +6,7 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::Role,
-    session::{HostState, MemberState, RosterEntry, SeatState},
+    session::{HostState, Member, MemberState, RosterEntry, SeatState},
 };
 use serde::Serialize;
 
@@ -156,6 +156,17 @@ fn seen(state: SeatState, peer: PeerId, group: Option<&Group>) -> SeatState {
     }
 }
 
+/// This node's own state, which it knows better than the host does.
+fn own_state(member: &Member, told: SeatState) -> SeatState {
+    match member.state() {
+        MemberState::Running | MemberState::Ready if member.is_suspended() => SeatState::Away,
+        MemberState::Running => SeatState::Joined,
+        MemberState::Left => SeatState::Left,
+        MemberState::Removed => SeatState::Removed,
+        _ => told,
+    }
+}
+
 /// Why the session is no further on this node.
 pub(super) fn why(record: &SessionRecord) -> Option<String> {
     match &record.role {
@@ -204,7 +215,11 @@ impl Driver {
                 let mut members = Vec::new();
                 for entry in machine.roster() {
                     let (peer, own_name) = (entry.contact.peer, &entry.contact.name);
-                    let state = seen(entry.state, peer, group);
+                    let state = if peer == self.context.me() {
+                        own_state(machine, entry.state)
+                    } else {
+                        seen(entry.state, peer, group)
+                    };
                     members.push(self.member(peer, own_name, state, None).await);
                 }
                 let own = if machine.state() == MemberState::Running {

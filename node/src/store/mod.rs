@@ -9,6 +9,7 @@
 pub mod bundle;
 mod contacts;
 mod offers;
+mod places;
 mod programs;
 mod sessions;
 mod settings;

@@ -163,6 +163,7 @@ impl Supplies {
                 }
             };
             self.step(&mut supply, SupplyInput::Answer(answer)).await?;
+            self.context.note_places(supply.billing()).await?;
         }
         if let Some(right) = supply.right() {
             let origin = supply.origin();

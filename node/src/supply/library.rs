@@ -73,7 +73,7 @@ pub async fn find(context: &Context, name: &str) -> Result<LibraryEntry, Library
     if let Some(entry) = context.store.programs_named(name).await?.into_iter().next() {
         return Ok(entry);
     }
-    let is_id = name.len() >= 6 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_id = name.len() >= 4 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let all = if is_id { context.store.programs().await? } else { Vec::new() };
     let mut found = all.into_iter().filter(|entry| entry.program.to_string().starts_with(name));
     match (found.next(), found.next()) {

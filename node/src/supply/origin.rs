@@ -181,10 +181,16 @@ pub async fn catalog(context: &Context) -> Result<CatalogResponse, StoreError> {
 pub async fn answer(context: &Context, from: PeerId, request: SupplyRequest) -> SupplyResponse {
     let SupplyRequest::Ticket { request, name, copies } = request;
     let issued = issue(context, from, request, &name, copies).await;
-    issued.map(|ticket| SupplyResponse::Ticket(ticket.to_signed())).unwrap_or_else(|error| {
-        tracing::info!(?from, %error, "a supply request was refused");
-        SupplyResponse::Refused(error.to_string())
-    })
+    match issued {
+        Ok(ticket) => {
+            let billing = context.places_of(&ticket.billing).await;
+            SupplyResponse::Ticket { ticket: ticket.to_signed(), billing }
+        }
+        Err(error) => {
+            tracing::info!(?from, %error, "a supply request was refused");
+            SupplyResponse::Refused(error.to_string())
+        }
+    }
 }
 
 /// ST11-12: the same request gets the same ticket, which is on disk before it is given away.

@@ -68,7 +68,7 @@ pub const DEFAULT_COPIES: u32 = 16;
 
 /// An origin's policy does not allow the number of copies that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{asked} copies are not to be had of this program: ask for {rule}")]
+#[error("{asked} copies of this program cannot be had: ask for {rule}")]
 pub struct CopiesRefusal {
     /// What was asked for.
     pub asked: u32,
@@ -108,14 +108,7 @@ impl CopiesRule {
             Self::Range { min, .. } if costly => min,
             Self::Range { min, max } => max.min(DEFAULT_COPIES).max(min),
         });
-        if self.allows(copies) {
-            Ok(copies)
-        } else {
-            Err(CopiesRefusal {
-                asked: copies,
-                rule: self,
-            })
-        }
+        if self.allows(copies) { Ok(copies) } else { Err(CopiesRefusal { asked: copies, rule: self }) }
     }
 
     /// Whether a ticket for `copies` may be asked for.
@@ -292,15 +285,8 @@ impl Program {
         let within = index.0 - self.first_chunk[file];
         let entry = &self.manifest.files[file];
         let offset = u64::from(within) * u64::from(CHUNK_SIZE);
-        let len = u32::try_from(entry.size - offset)
-            .unwrap_or(u32::MAX)
-            .min(CHUNK_SIZE);
-        Some(Chunk {
-            file,
-            offset,
-            len,
-            hash: entry.chunks[within as usize],
-        })
+        let len = u32::try_from(entry.size - offset).unwrap_or(u32::MAX).min(CHUNK_SIZE);
+        Some(Chunk { file, offset, len, hash: entry.chunks[within as usize] })
     }
 
     /// The numbers of a file's chunks; none for a file that the program does not have.
@@ -314,11 +300,7 @@ impl Program {
 
     /// The files of a copy for `role`, with their places in the manifest's list.
     pub fn files_for(&self, role: Role) -> impl Iterator<Item = (usize, &FileEntry)> {
-        self.manifest
-            .files
-            .iter()
-            .enumerate()
-            .filter(move |(_, file)| role.gets(file.role))
+        self.manifest.files.iter().enumerate().filter(move |(_, file)| role.gets(file.role))
     }
 
     /// The chunks of a copy for `role`: a member's lacks the host's files.
@@ -340,20 +322,13 @@ impl Program {
     /// What some chunks add up to, bytes.
     #[must_use]
     pub fn size_of(&self, chunks: &ChunkSet) -> u64 {
-        chunks
-            .iter()
-            .filter_map(|index| self.chunk(index))
-            .map(|chunk| u64::from(chunk.len))
-            .sum()
+        chunks.iter().filter_map(|index| self.chunk(index)).map(|chunk| u64::from(chunk.len)).sum()
     }
 
     /// The place of a file in the manifest's list.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<usize> {
-        self.manifest
-            .files
-            .binary_search_by(|file| file.path.as_str().cmp(path))
-            .ok()
+        self.manifest.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()
     }
 
     fn checked(manifest: Manifest, bytes: Vec<u8>) -> Self {
@@ -365,12 +340,7 @@ impl Program {
             next += u32::try_from(file.chunks.len()).unwrap_or(0);
             first_chunk.push(next);
         }
-        Self {
-            id: id_of(&bytes),
-            manifest,
-            bytes,
-            first_chunk,
-        }
+        Self { id: id_of(&bytes), manifest, bytes, first_chunk }
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Ledger {
 #[derive(Debug, thiserror::Error)]
 pub enum GrantError {
     /// All are taken.
-    #[error("no copies left: all {copies} of the ticket are given out")]
+    #[error("no copies left: the ticket is for {copies}, and all are given out")]
     NoCopiesLeft {
         /// How many the ticket has.
         copies: u32,

@@ -15,11 +15,13 @@ use super::Message;
 use crate::time::Timestamp;
 
 /// Most messages that wait for one peer. What comes beyond closes the channel for good; honest machines stay
-/// far below it, because only the newest roster is kept.
+/// far below it, because of rosters and of pauses only the newest that is not under way is kept.
 pub const MAX_IN_FLIGHT: usize = 64;
 
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// Tries in a row after which a channel rests until the peer is in reach again: about a day of them.
+const LAST_ATTEMPT: u32 = 2_900;
 
 /// One side of the conversation with one peer.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -41,14 +43,15 @@ pub struct Channel {
 impl Channel {
     /// Says something: sent at once, and again until it is taken.
     ///
-    /// A [`Message::Roster`] replaces one that waits unsent: only the newest matters.
+    /// A [`Message::Roster`] replaces one that waits unsent, because only the newest matters; so it is with
+    /// [`Message::Suspend`] and [`Message::Resume`].
     pub fn say(&mut self, message: Message, now: Timestamp) {
         if self.closed {
             return;
         }
-        if matches!(message, Message::Roster(_)) {
+        if let Some(state) = State::of(&message) {
             let stale =
-                (self.sent..self.waiting.len()).find(|i| matches!(self.waiting[*i], Message::Roster(_)));
+                (self.sent..self.waiting.len()).find(|i| State::of(&self.waiting[*i]) == Some(state));
             if let Some(stale) = stale {
                 self.waiting.remove(stale);
             }
@@ -59,21 +62,36 @@ impl Channel {
         }
         self.waiting.push_back(message);
         // While something is under way, its answer triggers what comes behind it.
-        if self.attempts == 0 {
+        if self.attempts == 0 || self.due.is_none() {
             self.due = Some(now);
         }
     }
 
-    /// What to send now, if it is time: the first number, and all that waits.
+    /// What to send now, if it is time: the first number, and what waits.
+    ///
+    /// Of each kind of state at most one is under way, so that what is said to a peer out of reach does not
+    /// pile up: the next one still waits unsent, where a newer one replaces it.
     pub fn poll(&mut self, now: Timestamp) -> Option<(u64, Vec<Message>)> {
         if self.closed || self.waiting.is_empty() || self.due.is_none_or(|due| due > now) {
             return None;
         }
         self.attempts = self.attempts.saturating_add(1);
         let wait = FIRST_RETRY.saturating_mul(1 << self.attempts.min(10).saturating_sub(1)).min(LAST_RETRY);
-        self.due = Some(now + wait);
-        self.sent = self.waiting.len();
-        Some((self.base, self.waiting.iter().cloned().collect()))
+        self.due = (self.attempts < LAST_ATTEMPT).then(|| now + wait);
+        self.sent = self.sent.max(self.window());
+        Some((self.base, self.waiting.iter().take(self.sent).cloned().collect()))
+    }
+
+    /// How many of those that wait may be under way together.
+    fn window(&self) -> usize {
+        let mut seen = Vec::new();
+        let is_second = |message: &Message| {
+            let Some(state) = State::of(message) else { return false };
+            let second = seen.contains(&state);
+            seen.push(state);
+            second
+        };
+        self.waiting.iter().position(is_second).unwrap_or(self.waiting.len())
     }
 
     /// When [`Channel::poll`] next has something to do.
@@ -120,16 +138,45 @@ impl Channel {
     }
 
     /// Nothing more is said; what waits is dropped.
-    pub fn close(&mut self) {
+    fn close(&mut self) {
         self.closed = true;
         self.waiting.clear();
         self.sent = 0;
     }
 
-    /// Whether everything that was said has been taken.
+    /// Whether everything that was said has been taken, or dropped.
     #[must_use]
     pub fn is_idle(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether nothing is tried any more, as long as the peer does not come into reach.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.due().is_none()
+    }
+
+    /// Whether it was closed: more was said than the peer took.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+}
+
+/// A kind of message that tells a state, of which only the newest matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Roster,
+    Pause,
+}
+
+impl State {
+    fn of(message: &Message) -> Option<Self> {
+        match message {
+            Message::Roster(_) => Some(Self::Roster),
+            Message::Suspend | Message::Resume => Some(Self::Pause),
+            _ => None,
+        }
     }
 }
 
@@ -191,6 +238,42 @@ mod tests {
         for _ in 0..=MAX_IN_FLIGHT {
             a.say(Message::Start, T);
         }
-        assert!(a.is_idle() && a.poll(T).is_none());
+        assert!(a.is_closed() && a.is_idle() && a.poll(T).is_none());
+    }
+
+    #[test]
+    fn states_do_not_pile_up_for_a_peer_out_of_reach() {
+        let (mut a, mut b) = (Channel::default(), Channel::default());
+        let mut now = T;
+        for _ in 0..MAX_IN_FLIGHT {
+            for message in [Message::Suspend, Message::Resume] {
+                a.say(message, now);
+                a.poll(now);
+                now = now + LAST_RETRY;
+            }
+        }
+        assert!(!a.is_closed());
+        let mut heard = Vec::new();
+        while !a.is_idle() {
+            now = now + LAST_RETRY;
+            let (first, messages) = a.poll(now).expect("due");
+            heard.extend(b.hear(first, messages));
+            a.taken(b.expected(), now);
+        }
+        assert!(matches!(heard[..], [Message::Suspend, Message::Resume]), "{heard:?}");
+    }
+
+    #[test]
+    fn a_channel_rests_when_a_peer_is_away_for_long_and_goes_on_when_it_is_back() {
+        let (mut a, mut now) = (Channel::default(), T);
+        a.say(Message::End, now);
+        while let Some(due) = a.due() {
+            now = now.max(due);
+            a.poll(now);
+        }
+        assert!(a.is_at_rest() && !a.is_idle());
+        assert!((20..30).contains(&(now.since(T).as_secs() / 3600)), "about a day: {:?}", now.since(T));
+        a.hurry(now);
+        assert_eq!(a.poll(now).map(|(first, messages)| (first, messages.len())), Some((0, 1)));
     }
 }

@@ -25,8 +25,6 @@ use crate::{
 
 /// How long an invitation is good for.
 pub const INVITATION_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
-/// How long an ended session goes on telling members who were out of reach.
-const FAREWELL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One session, as its host has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,7 +37,6 @@ pub struct Host {
     suspended: bool,
     seats: BTreeMap<PeerId, Seat>,
     running_since: Option<Timestamp>,
-    ended_at: Option<Timestamp>,
 }
 
 /// How far the session is.
@@ -138,6 +135,8 @@ pub struct HostContext<'a> {
     pub ledger: &'a mut Ledger,
     /// The host itself, as members are to see it.
     pub me: &'a Contact,
+    /// Where the ticket's billing peers are, as far as is known.
+    pub billing: &'a [Contact],
     /// The time.
     pub now: Timestamp,
 }
@@ -184,7 +183,6 @@ impl Host {
             suspended: false,
             seats: BTreeMap::new(),
             running_since: None,
-            ended_at: None,
         }
     }
 
@@ -238,14 +236,19 @@ impl Host {
         let messages = self.seats.values().filter_map(|seat| seat.channel.due());
         let unanswered = |seat: &&Seat| seat.state == SeatState::Invited && self.state != HostState::Ended;
         let expiries = self.seats.values().filter(unanswered).map(|seat| seat.expires);
-        let farewell = self.ended_at.filter(|_| !self.is_settled()).map(|ended| ended + FAREWELL);
-        messages.chain(expiries).chain(farewell).min()
+        messages.chain(expiries).min()
     }
 
-    /// Whether the session is over and everyone knows.
+    /// Whether the session is over, and everyone knows who can be reached: see [`Host::waits_for`].
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.state == HostState::Ended && self.seats.values().all(|seat| seat.channel.is_idle())
+        self.state == HostState::Ended && self.seats.values().all(|seat| seat.channel.is_at_rest())
+    }
+
+    /// Whether something is to be said to this peer as soon as it can be reached.
+    #[must_use]
+    pub fn waits_for(&self, peer: PeerId) -> bool {
+        self.seats.get(&peer).is_some_and(|seat| !seat.channel.is_idle())
     }
 
     /// What the member is to be told was heard of it: see [`Channel::expected`].
@@ -271,7 +274,7 @@ impl Host {
                 }
             }
             HostInput::Taken { from, next } => self.with_channel(from, |channel| channel.taken(next, now)),
-            HostInput::Rejected { from, why } => self.give_up(from, SeatState::Failed, Some(why), context),
+            HostInput::Rejected { from, why } => self.rejected(from, why, context),
             HostInput::Reachable(peer) => self.with_channel(peer, |channel| channel.hurry(now)),
             HostInput::Start => self.start_by_user(context, &mut outputs)?,
             HostInput::Suspend => self.suspend(context, &mut outputs)?,
@@ -279,8 +282,9 @@ impl Host {
             HostInput::Remove(peer) => self.remove(peer, context)?,
             HostInput::End => self.end(context, &mut outputs)?,
             HostInput::Restarted => self.seats.values_mut().for_each(|seat| seat.channel.hurry(now)),
-            HostInput::Tick => self.expire(context),
+            HostInput::Tick => self.expire(now),
         }
+        self.give_up_the_silent(context);
         self.start_when_everyone_is_ready(context, &mut outputs)?;
         for (to, seat) in &mut self.seats {
             if let Some((first, messages)) = seat.channel.poll(now) {
@@ -306,6 +310,7 @@ impl Host {
         let invitation = Invitation {
             ticket: self.ticket.to_signed(),
             host: context.me.clone(),
+            billing: context.billing.to_vec(),
             version: self.version.clone(),
             size: self.size,
             expires,
@@ -319,7 +324,7 @@ impl Host {
                 expires,
                 channel: Channel::default(),
             });
-            if seat.state.in_group() || seat.state == SeatState::Invited {
+            if seat.state.in_group() || seat.state == SeatState::Invited || seat.channel.is_closed() {
                 continue;
             }
             (seat.state, seat.why, seat.expires) = (SeatState::Invited, None, expires);
@@ -378,18 +383,20 @@ impl Host {
         }
     }
 
-    /// ST16-17: the next slot, or no copy left.
+    /// ST16-17: the next slot, or no copy left. Whoever accepts too late is told so, and waits for nothing.
     fn grant(&mut self, member: PeerId, context: &mut HostContext<'_>) {
         let (ended, now) = (self.state == HostState::Ended, context.now);
         let Some(seat) = self.seats.get_mut(&member) else {
             return;
         };
-        if seat.state != SeatState::Invited {
+        if seat.state.in_group() {
             return;
         }
         let refusal = if ended {
             Some((SeatState::Refused, "the session has ended".to_owned()))
-        } else if seat.expires < now {
+        } else if !matches!(seat.state, SeatState::Invited | SeatState::Expired) {
+            Some((seat.state, "the invitation does not stand any more".to_owned()))
+        } else if seat.state == SeatState::Expired || seat.expires <= now {
             Some((SeatState::Expired, "the invitation has expired".to_owned()))
         } else {
             match context.ledger.grant(member, context.identity, now) {
@@ -421,6 +428,23 @@ impl Host {
             seat.channel.say(Message::Suspend, context.now);
         }
         self.tell_roster(context);
+    }
+
+    /// The member's node knows nothing of the session, or wants nothing of it. Should the host invite again,
+    /// both begin anew.
+    fn rejected(&mut self, from: PeerId, why: String, context: &HostContext<'_>) {
+        self.with_channel(from, |channel| *channel = Channel::default());
+        self.give_up(from, SeatState::Failed, Some(reason(why)), context);
+    }
+
+    /// Members who take nothing of what is said to them, however long it gets.
+    fn give_up_the_silent(&mut self, context: &HostContext<'_>) {
+        let silent = |seat: &Seat| seat.channel.is_closed() && seat.state != SeatState::Failed;
+        let silent: Vec<_> =
+            self.seats.iter().filter(|(_, seat)| silent(seat)).map(|(peer, _)| *peer).collect();
+        for peer in silent {
+            self.give_up(peer, SeatState::Failed, Some("its node takes no messages".into()), context);
+        }
     }
 
     /// A seat is no longer part of the group.
@@ -538,7 +562,6 @@ impl Host {
             self.used(context, outputs)?;
         }
         self.state = HostState::Ended;
-        self.ended_at = Some(context.now);
         let told = |seat: &&mut Seat| seat.state.in_group() || seat.state == SeatState::Invited;
         for seat in self.seats.values_mut().filter(told) {
             seat.channel.say(Message::End, context.now);
@@ -546,14 +569,11 @@ impl Host {
         Ok(())
     }
 
-    /// Invitations nobody answered, and members nobody could tell of the end.
-    fn expire(&mut self, context: &HostContext<'_>) {
-        let now = context.now;
-        if self.ended_at.is_some_and(|ended| ended + FAREWELL <= now) {
-            self.seats.values_mut().for_each(|seat| seat.channel.close());
-        }
-        for seat in self.seats.values_mut() {
-            if seat.state == SeatState::Invited && seat.expires <= now && self.state != HostState::Ended {
+    /// Invitations nobody answered.
+    fn expire(&mut self, now: Timestamp) {
+        let open = self.state != HostState::Ended;
+        for seat in self.seats.values_mut().filter(|seat| open && seat.state == SeatState::Invited) {
+            if seat.expires <= now {
                 (seat.state, seat.why) = (SeatState::Expired, Some("no answer in time".into()));
             }
         }

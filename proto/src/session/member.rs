@@ -10,7 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Message, Roster, RosterEntry, message::reason,
+    Channel, Contact, DeclineReason, Invitation, MAX_IN_FLIGHT, MAX_SEATS, Message, Roster, RosterEntry,
+    host::INVITATION_LIFE, message::reason,
 };
 use crate::{
     identity::{Identity, PeerId},
@@ -45,11 +46,13 @@ pub struct Member {
 pub struct Invited {
     /// Who invites.
     pub host: Contact,
+    /// Where the ticket's billing peers are said to be.
+    pub billing: Vec<Contact>,
     /// For people.
     pub version: String,
     /// Bytes to fetch.
     pub size: u64,
-    /// After this, no answer counts.
+    /// After this, no answer counts; at most [`INVITATION_LIFE`] after it came.
     pub expires: Timestamp,
 }
 
@@ -69,6 +72,8 @@ pub enum MemberState {
     Running,
     /// ST20: said no.
     Declined,
+    /// ST20: did not answer in time.
+    Expired,
     /// ST16: there was no copy left.
     Refused,
     /// Could not receive.
@@ -98,6 +103,7 @@ impl MemberState {
             Self::Ready => "ready",
             Self::Running => "running",
             Self::Declined => "declined",
+            Self::Expired => "expired",
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Left => "left",
@@ -232,7 +238,10 @@ impl Member {
         messages: &[Message],
         now: Timestamp,
     ) -> Result<Self, InvitationError> {
-        let Some(Message::Invite(invitation)) = messages.first() else {
+        // A node that was away for long finds the invitations that have expired meanwhile before the good one.
+        let invitation = |message: &'_ Message| matches!(message, Message::Invite(_));
+        let newest = messages.iter().take(MAX_IN_FLIGHT).rfind(|message| invitation(message));
+        let (Some(Message::Invite(_)), Some(Message::Invite(invitation))) = (messages.first(), newest) else {
             return Err(InvitationError::NotAnInvitation);
         };
         let (ticket, invited) = check(invitation, from, now)?;
@@ -311,14 +320,18 @@ impl Member {
         (self.state == MemberState::Receiving && !self.is_suspended()).then(|| self.right()).flatten()
     }
 
-    /// Who is in the group now, host included and this node not; `None` while this node is not in it.
+    /// Who is in the group now, host included and this node not; `None` while this node is not in it. Who gave
+    /// its slot back is not, once somebody else has it.
     #[must_use]
     pub fn group(&self) -> Option<Vec<Contact>> {
         if !matches!(self.state, MemberState::Receiving | MemberState::Ready | MemberState::Running) {
             return None;
         }
         let me = self.slot.as_ref().map(|slot| slot.member);
-        let others = self.others.iter().filter(|(_, entry)| entry.state.in_group());
+        let passed_on = |slot: &Slot| {
+            self.others.iter().any(|(other, _)| other.k == slot.k && other.generation > slot.generation)
+        };
+        let others = self.others.iter().filter(|(slot, entry)| entry.state.in_group() && !passed_on(slot));
         let others = others.map(|(_, entry)| &entry.contact).filter(|contact| Some(contact.peer) != me);
         Some(std::iter::once(&self.invited.host).chain(others).cloned().collect())
     }
@@ -332,7 +345,14 @@ impl Member {
     /// When the machine wants its next [`MemberInput::Tick`].
     #[must_use]
     pub fn due(&self) -> Option<Timestamp> {
-        self.channel.due()
+        let expiry = (self.state == MemberState::Invited).then_some(self.invited.expires);
+        self.channel.due().into_iter().chain(expiry).min()
+    }
+
+    /// Whether something is to be said to the host as soon as it can be reached.
+    #[must_use]
+    pub fn waits_for_host(&self) -> bool {
+        !self.channel.is_idle()
     }
 
     /// What the host is to be told was heard of it: see [`Channel::expected`].
@@ -357,7 +377,8 @@ impl Member {
             }
             MemberInput::Taken { next } => self.channel.taken(next, now),
             MemberInput::Rejected { why } => {
-                self.channel.close();
+                // Should the host invite again, both begin anew.
+                self.channel = Channel::default();
                 if !self.state.is_final() {
                     self.finish(MemberState::Ended, Some(reason(why)), context, &mut outputs)?;
                 }
@@ -375,7 +396,7 @@ impl Member {
             MemberInput::Resume => self.resume(now)?,
             MemberInput::Leave => self.leave(context, &mut outputs)?,
             MemberInput::Discard => self.discard(context, &mut outputs)?,
-            MemberInput::Tick => {}
+            MemberInput::Tick => self.expire(now),
         }
         if let Some((first, messages)) = self.channel.poll(now) {
             outputs.push(MemberOutput::Send { to: self.ticket.host, first, messages });
@@ -438,7 +459,7 @@ impl Member {
         if self.state != MemberState::Invited {
             return Err(MemberError::Answered);
         }
-        if self.invited.expires < context.now {
+        if self.invited.expires <= context.now {
             return Err(MemberError::Expired);
         }
         self.state = MemberState::Accepted;
@@ -458,6 +479,13 @@ impl Member {
         });
         self.channel.say(Message::Decline(why), now);
         Ok(())
+    }
+
+    /// ST20: nobody answered. The host knows by its own clock.
+    fn expire(&mut self, now: Timestamp) {
+        if self.state == MemberState::Invited && self.invited.expires <= now {
+            (self.state, self.why) = (MemberState::Expired, Some("not answered in time".into()));
+        }
     }
 
     /// ST16-17, 23: the slot must be the host's, of this ticket, and for this node.
@@ -682,14 +710,15 @@ fn check(
     if invitation.host.peer != from {
         return Err(InvitationError::OtherHost);
     }
-    if invitation.expires < now {
+    if invitation.expires <= now {
         return Err(InvitationError::Expired);
     }
     let invited = Invited {
         host: invitation.host.clone().bounded(),
+        billing: ticket.places(&invitation.billing),
         version: super::message::bounded(invitation.version.clone(), crate::wire::MAX_NAME),
         size: invitation.size,
-        expires: invitation.expires,
+        expires: invitation.expires.min(now + INVITATION_LIFE),
     };
     Ok((ticket, invited))
 }

@@ -74,6 +74,19 @@ impl Contact {
     }
 }
 
+impl Ticket {
+    /// Of what somebody says about where peers are, what is about the ticket's billing peers.
+    #[must_use]
+    pub fn places(&self, said: &[Contact]) -> Vec<Contact> {
+        let said_of = |peer| said.iter().find(|contact| contact.peer == peer);
+        self.billing
+            .iter()
+            .filter_map(|peer| said_of(*peer))
+            .map(|contact| contact.clone().bounded())
+            .collect()
+    }
+}
+
 /// ST14-15: what, who, how big, what it costs, how long it is good for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Invitation {
@@ -81,6 +94,8 @@ pub struct Invitation {
     pub ticket: Signed<Ticket>,
     /// The host.
     pub host: Contact,
+    /// Where the ticket's billing peers are, as far as the host knows; at most one entry each.
+    pub billing: Vec<Contact>,
     /// For people.
     pub version: String,
     /// Bytes that a member without the program has to fetch.
@@ -180,7 +195,8 @@ impl SeatState {
 }
 
 /// A text from a peer, cut to a bound at a character's edge, without control characters.
-pub(super) fn bounded(text: String, most: usize) -> String {
+#[must_use]
+pub fn bounded(text: String, most: usize) -> String {
     let mut text: String = text.chars().filter(|c| !c.is_control()).collect();
     if text.len() > most {
         let edge = (0..=most).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);

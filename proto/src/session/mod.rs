@@ -26,7 +26,7 @@ pub use channel::{Channel, MAX_IN_FLIGHT};
 pub use host::{Host, HostInput, HostOutput, HostState};
 pub use member::{Invited, Member, MemberInput, MemberOutput, MemberState};
 pub use message::{
-    Contact, DeclineReason, Invitation, MAX_ADDRESSES, Message, Roster, RosterEntry, SeatState,
+    Contact, DeclineReason, Invitation, MAX_ADDRESSES, Message, Roster, RosterEntry, SeatState, bounded,
 };
 pub use supply::{Supply, SupplyInput, SupplyOutput, SupplyState};
 

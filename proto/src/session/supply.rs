@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Contact;
 use crate::{
     identity::{Identity, PeerId},
     rights::{Receipt, ReceiptKind, Right, SignError, Ticket, TicketError, Verified, VerifyError, sign},
@@ -20,6 +21,9 @@ pub struct Supply {
     origin: PeerId,
     name: String,
     copies: Option<u32>,
+    /// Where the ticket's billing peers are said to be.
+    #[serde(default)]
+    billing: Vec<Contact>,
     state: SupplyState,
 }
 
@@ -69,7 +73,7 @@ impl Supply {
     /// ST3: wants `copies` copies of `name` from `origin`. `request` is fresh randomness.
     #[must_use]
     pub fn new(request: RequestId, origin: PeerId, name: String, copies: Option<u32>) -> Self {
-        Self { request, origin, name, copies, state: SupplyState::Asking }
+        Self { request, origin, name, copies, billing: Vec::new(), state: SupplyState::Asking }
     }
 
     /// Who is asked.
@@ -88,6 +92,12 @@ impl Supply {
     #[must_use]
     pub fn wanted(&self) -> (&str, Option<u32>) {
         (&self.name, self.copies)
+    }
+
+    /// Where the ticket's billing peers are said to be, once there is a ticket.
+    #[must_use]
+    pub fn billing(&self) -> &[Contact] {
+        &self.billing
     }
 
     /// Where it stands.
@@ -123,7 +133,8 @@ impl Supply {
         now: Timestamp,
     ) -> Result<Vec<SupplyOutput>, SignError> {
         match (input, &self.state) {
-            (SupplyInput::Answer(SupplyResponse::Ticket(ticket)), SupplyState::Asking) => {
+            (SupplyInput::Answer(SupplyResponse::Ticket { ticket, billing }), SupplyState::Asking) => {
+                self.billing = ticket.unverified().places(&billing);
                 let ticket = ticket.verify().map_err(TicketRefusal::from);
                 self.state = match ticket.and_then(|ticket| self.check(ticket, identity.peer(), now)) {
                     Ok(ticket) => SupplyState::Receiving(ticket),

@@ -99,8 +99,9 @@ impl World {
     fn host(&mut self, input: HostInput) -> Result<(), HostError> {
         let me = contact(&self.host_identity, "host");
         let (identity, ledger) = (&self.host_identity, &mut self.ledger);
-        let outputs =
-            self.host.handle(input, &mut HostContext { identity, ledger, me: &me, now: self.now })?;
+        let outputs = self
+            .host
+            .handle(input, &mut HostContext { identity, ledger, me: &me, billing: &[], now: self.now })?;
         for output in outputs {
             match output {
                 HostOutput::Send { to, first, messages } => {
@@ -371,6 +372,137 @@ fn an_invitation_that_nobody_answers_expires() {
     world.parcels.clear();
     world.tick(super::host::INVITATION_LIFE);
     assert_eq!(seat_of(&world, 0), SeatState::Expired);
+}
+
+#[test]
+fn who_accepts_too_late_is_told_so() {
+    let mut world = World::new(1, 1, Tariff::FREE);
+    let invitation = world.parcels.pop().unwrap();
+    world.deliver(invitation);
+    world.parcels.clear();
+    world.now = world.now + (super::host::INVITATION_LIFE - Duration::from_secs(1));
+    world.member(0, MemberInput::Accept);
+    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Accepted);
+    world.now = world.now + Duration::from_secs(1);
+    world.host(HostInput::Tick).unwrap();
+    assert_eq!(seat_of(&world, 0), SeatState::Expired);
+    world.settle();
+    let member = world.members[0].as_ref().unwrap();
+    assert_eq!((seat_of(&world, 0), member.state()), (SeatState::Expired, MemberState::Refused));
+    assert!(member.why().unwrap().contains("expired"), "{:?}", member.why());
+    assert_eq!(world.ledger.used(), 0);
+}
+
+#[test]
+fn an_invitation_expires_on_the_members_side_too() {
+    let mut world = World::new(1, 1, Tariff::FREE);
+    let invitation = world.parcels.pop().unwrap();
+    world.deliver(invitation);
+    let due = world.members[0].as_ref().unwrap().due().unwrap();
+    assert_eq!(due, START + super::host::INVITATION_LIFE);
+    world.now = due;
+    world.member(0, MemberInput::Tick);
+    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Expired);
+    let again = contact(&world.identities[0], "m");
+    world.host(HostInput::Tick).unwrap();
+    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.settle();
+    assert_eq!(seat_of(&world, 0), SeatState::Joined, "and can be renewed");
+}
+
+#[test]
+fn no_invitation_is_good_for_longer_than_hosts_make_them() {
+    let world = World::new(1, 1, Tariff::FREE);
+    let Parcel::ToMember(_, _, mut messages) = world.parcels[0].clone() else { panic!("an invitation") };
+    let Message::Invite(invitation) = &mut messages[0] else { panic!("an invitation") };
+    invitation.expires = Timestamp(u64::MAX);
+    let member = Member::invited(SESSION, world.host_identity.peer(), &messages, START).unwrap();
+    assert_eq!(member.invitation().expires, START + super::host::INVITATION_LIFE);
+}
+
+#[test]
+fn who_was_out_of_reach_until_the_invitation_expired_can_be_invited_again() {
+    let mut world = World::new(1, 1, Tariff::FREE);
+    world.parcels.clear();
+    world.tick(super::host::INVITATION_LIFE);
+    world.parcels.clear();
+    let again = contact(&world.identities[0], "m");
+    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.settle();
+    assert_eq!(seat_of(&world, 0), SeatState::Joined);
+}
+
+#[test]
+fn a_node_that_wants_nothing_of_a_session_is_left_alone_until_it_is_invited_again() {
+    let mut world = World::new(1, 1, Tariff::FREE);
+    world.parcels.clear();
+    let from = world.identities[0].peer();
+    let why = format!("no\u{7} {}", "x".repeat(10_000));
+    world.host(HostInput::Rejected { from, why }).unwrap();
+    let seat = &world.host.seats()[&from];
+    let why = seat.why.as_ref().unwrap();
+    assert_eq!(seat.state, SeatState::Failed);
+    assert!(why.len() <= crate::wire::MAX_REASON && !why.contains('\u{7}'), "{why}");
+    assert_eq!(world.host.due(), None, "nothing is sent again");
+    world.host(HostInput::End).unwrap();
+    assert!(world.host.is_settled());
+
+    let mut world = World::new(1, 1, Tariff::FREE);
+    world.settle();
+    // It lost its home, and comes back as if it had never been there.
+    world.members[0] = None;
+    world.host(HostInput::Rejected { from, why: "unknown".into() }).unwrap();
+    let again = contact(&world.identities[0], "m");
+    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.settle();
+    assert_eq!((seat_of(&world, 0), world.ledger.used()), (SeatState::Joined, 1), "with its old slot");
+}
+
+#[test]
+fn members_out_of_reach_do_not_miss_their_place_while_the_others_come_and_go() {
+    let mut world = World::new(2, 2, Tariff::FREE);
+    world.settle();
+    for _ in 0..2 * super::MAX_IN_FLIGHT {
+        world.member(0, MemberInput::Suspend);
+        world.member(0, MemberInput::Resume);
+        // Nothing reaches member 1.
+        while let Some(parcel) = world.parcels.pop() {
+            if !matches!(parcel, Parcel::ToMember(1, ..)) {
+                world.deliver(parcel);
+            }
+        }
+        world.tick(Duration::from_secs(31));
+    }
+    assert_eq!(seat_of(&world, 1), SeatState::Joined);
+    world.host(HostInput::End).unwrap();
+    world.settle();
+    assert_eq!(world.members[1].as_ref().unwrap().state(), MemberState::Ended);
+}
+
+#[test]
+fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
+    let mut world = World::new(2, 1, Tariff::FREE);
+    world.settle();
+    // A host and a member that play together: the release is real, and the roster still says "joined".
+    let [before, after] = [61, 62].map(|seed| Identity::from_seed(&[seed; 32]));
+    let mut ledger = world.ledger.clone();
+    let old = ledger.grant(before.peer(), &world.host_identity, world.now).unwrap();
+    let (ticket, slot, k, generation) = (old.ticket, old.hash(), old.k, old.generation);
+    let release =
+        crate::rights::Release { ticket, slot, k, generation, member: before.peer(), released_at: world.now };
+    ledger.release(sign(&release, &before).unwrap().to_signed()).unwrap();
+    let new = ledger.grant(after.peer(), &world.host_identity, world.now).unwrap();
+    let members = [(&old, &before), (&new, &after)].map(|(slot, identity)| super::RosterEntry {
+        slot: slot.to_signed(),
+        contact: contact(identity, "x"),
+        state: SeatState::Joined,
+    });
+    let roster = super::Roster { host: contact(&world.host_identity, "host"), members: members.into() };
+    let first = world.members[0].as_ref().unwrap().expected();
+    world.member(0, MemberInput::Message { first, messages: vec![Message::Roster(Box::new(roster))] });
+    let group: Vec<_> =
+        world.members[0].as_ref().unwrap().group().unwrap().iter().map(|contact| contact.peer).collect();
+    assert_eq!(group, [world.host_identity.peer(), after.peer()]);
 }
 
 #[test]

@@ -73,6 +73,11 @@ impl Book {
     /// Opens the books at a `sqlite:` or `postgres:` URL, and makes or updates their tables.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         install_default_drivers();
+        // SQLite makes a file only when it is told to.
+        let url = match url.strip_prefix("sqlite:") {
+            Some(rest) if !rest.contains('?') => &format!("{url}?mode=rwc"),
+            _ => url,
+        };
         let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(PATIENCE);
         let options = options.after_connect(|connection, _| {
             Box::pin(async move {

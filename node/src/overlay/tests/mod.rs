@@ -35,6 +35,7 @@ fn config(seed: u8, listen: &str) -> Config {
         identity: Identity::from_seed(&[seed; 32]),
         nickname: format!("node {seed}"),
         listen: vec![listen.parse().unwrap()],
+        port: 0,
         mdns: false,
         memory: listen.starts_with("/memory"),
     }

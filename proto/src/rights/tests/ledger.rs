@@ -22,7 +22,7 @@ fn n_copies_and_no_more() {
     let second = ledger.grant(member(2).peer(), &host(), NOW).unwrap();
     assert_eq!((first.k, second.k, ledger.used(), ledger.left()), (0, 1, 2, 0));
     let error = ledger.grant(member(3).peer(), &host(), NOW).unwrap_err();
-    assert_eq!(error.to_string(), "no copies left: all 2 of the ticket are given out");
+    assert_eq!(error.to_string(), "no copies left: the ticket is for 2, and all are given out");
 }
 
 #[test]
