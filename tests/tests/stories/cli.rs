@@ -1,6 +1,6 @@
 //! The command line itself: help, JSON, and what people get to see.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeSet, fs, process::Command};
 
 use parlor_tests::{
     cast::Cast,
@@ -167,26 +167,18 @@ fn readable(outcome: &Outcome, verb: &[&str]) {
 #[test]
 fn the_readmes_commands_exist() {
     let readme = fs::read_to_string(repository().join("README.md")).expect("a README");
-    let mut fenced = false;
-    let mut commands = 0;
+    assert!(readme.contains("\ntests/run\n") && readme.contains("-- demo\n"), "the README's two commands");
+    let mut verbs = BTreeSet::new();
     for line in readme.lines() {
-        if line.trim_start().starts_with("```") {
-            fenced = !fenced;
-            continue;
-        }
-        let Some(words) = line.trim().trim_start_matches("$ ").strip_prefix("parlor ").filter(|_| fenced)
-        else {
-            continue;
-        };
-        let verb: Vec<&str> =
-            words.split_whitespace().take_while(|word| !word.starts_with('-')).take(1).collect();
-        if verb.is_empty() {
-            continue;
-        }
-        let help = parlor(&[&verb[..], &["--help"]].concat());
-        assert_eq!(help.code, 0, "the README says `{line}`: {help:?}");
-        commands += 1;
+        // `ann$ parlor …` in a transcript, or `parlor …` on a line of its own.
+        let typed = line.split_once("$ ").map_or(line, |(_prompt, typed)| typed);
+        let verb = typed
+            .strip_prefix("parlor ")
+            .and_then(|words| words.split(' ').find(|word| !word.starts_with('-')));
+        verbs.extend(verb);
     }
-    assert!(readme.contains("tests/run") && readme.contains("demo"), "the README's two commands");
-    println!("{commands} commands in the README");
+    assert!(verbs.contains("up") && verbs.contains("host"), "a transcript of a session: {verbs:?}");
+    for verb in verbs {
+        assert_eq!(parlor(&[verb, "--help"]).code, 0, "the README speaks of `parlor {verb}`");
+    }
 }
