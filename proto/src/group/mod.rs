@@ -10,7 +10,11 @@
 //! An update that arrives before its predecessor is not kept but pulled in order, so that a log is never
 //! anything but a prefix of what its sender said.
 
+pub mod keys;
+pub mod lanes;
 mod log;
+#[cfg(test)]
+mod testing;
 mod update;
 
 use serde::{Deserialize, Serialize};
