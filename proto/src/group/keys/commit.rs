@@ -7,10 +7,12 @@ use openmls::prelude::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GroupKeys, LoadError, MAX_MEMBERS, MlsError, OfferError, RosterError, group_id,
+    GroupKeys, LoadError, MAX_MEMBERS, MlsError, OfferError, RosterError,
+    crypto::SUITE,
+    group_id,
     leaf::{NodeSigner, capabilities, credential, lifetime},
     offer,
-    provider::{Provider, SUITE},
+    provider::Provider,
 };
 use crate::{
     identity::{Identity, PeerId},

@@ -14,7 +14,7 @@ use openmls::prelude::{
 };
 use openmls_traits::signatures::{Signer, SignerError};
 
-use super::provider::SUITE;
+use super::crypto::SUITE;
 use crate::{
     identity::{Identity, PeerId},
     session::MAX_SEATS,

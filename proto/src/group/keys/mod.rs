@@ -27,6 +27,7 @@
 //! neither of which decides anything here: leaves live for ever, and of past epochs no MLS secrets are kept.
 
 mod commit;
+mod crypto;
 mod join;
 mod leaf;
 mod offer;
@@ -94,6 +95,12 @@ impl GroupKeys {
     #[must_use]
     pub fn me(&self) -> PeerId {
         self.me
+    }
+
+    /// This node's leaf in the tree.
+    #[must_use]
+    pub fn leaf(&self) -> u32 {
+        self.group.own_leaf_index().u32()
     }
 
     /// How many commits the group has seen. New with every change of members and every refresh.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     MlsError,
+    crypto::SUITE,
     leaf::{NodeSigner, capabilities, credential, lifetime, peer_of},
-    provider::{Provider, SUITE},
+    provider::Provider,
     store::Store,
 };
 use crate::identity::{Identity, PeerId};
