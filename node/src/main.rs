@@ -1,1 +1,7 @@
-fn main() {}
+//! The `parlor` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    parlor_node::cli::main()
+}

@@ -71,8 +71,7 @@ impl PeerId {
     /// signatures, which libp2p's own check lets pass, do not.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let (Ok(key), Ok(signature)) =
-            (VerifyingKey::from_bytes(&self.0), Signature::from_slice(signature))
+        let (Ok(key), Ok(signature)) = (VerifyingKey::from_bytes(&self.0), Signature::from_slice(signature))
         else {
             return false;
         };
@@ -196,7 +195,10 @@ mod tests {
         let mut neutral = [0; 32];
         neutral[0] = 1;
         assert_eq!(PeerId::from_public_key(neutral), Err(PeerIdError::WeakKey));
-        assert_eq!("QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<PeerId>(), Err(PeerIdError::NotEd25519));
+        assert_eq!(
+            "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N".parse::<PeerId>(),
+            Err(PeerIdError::NotEd25519)
+        );
         assert_eq!("not base58 0OIl".parse::<PeerId>(), Err(PeerIdError::Base58));
     }
 

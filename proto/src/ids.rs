@@ -104,6 +104,18 @@ id!(
     ReceiptHash, 32, "a receipt"
 );
 id!(
+    /// A release of a slot, by what its signature covers.
+    ReleaseHash, 32, "a release"
+);
+id!(
+    /// A billing peer's answer to a receipt, by what its signature covers.
+    AckHash, 32, "an acknowledgement"
+);
+id!(
+    /// An update, by what its signature covers.
+    UpdateHash, 32, "an update"
+);
+id!(
     /// One session: random, chosen by its host.
     SessionId, 16, "a session"
 );
@@ -116,7 +128,8 @@ mod tests {
     fn hex_round_trip_and_refusal() {
         let id = SessionId([0xab; 16]);
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!("abab".parse::<SessionId>().unwrap_err().to_string(), "not a session: 32 hex digits are wanted");
+        let error = "abab".parse::<SessionId>().expect_err("too short");
+        assert_eq!(error.to_string(), "not a session: 32 hex digits are wanted");
         assert!(ProgramId::try_from(&[0u8; 31][..]).is_err());
     }
 }

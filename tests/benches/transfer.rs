@@ -52,10 +52,9 @@ fn main() -> Result<ExitCode> {
     let origin = make_program(dir.path(), &shelf)?;
     let program = origin.program().id();
     let mut enough = true;
-    for (name, address) in [
-        ("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"),
-        ("TCP + noise + yamux", "/ip4/127.0.0.1/tcp/0"),
-    ] {
+    for (name, address) in
+        [("QUIC", "/ip4/127.0.0.1/udp/0/quic-v1"), ("TCP + noise + yamux", "/ip4/127.0.0.1/tcp/0")]
+    {
         let mut pair = Pair::new(shelf.clone(), address.parse()?)?;
         let (mut bare, mut transfer) = (Vec::new(), Vec::new());
         for round in 0..ROUNDS {
@@ -73,11 +72,8 @@ fn main() -> Result<ExitCode> {
             }
         }
         // Of each round's two, which met the same machine; then the middle of all rounds.
-        let mut ratios: Vec<f64> = bare
-            .iter()
-            .zip(&transfer)
-            .map(|(b, t)| b.as_secs_f64() / t.as_secs_f64())
-            .collect();
+        let mut ratios: Vec<f64> =
+            bare.iter().zip(&transfer).map(|(b, t)| b.as_secs_f64() / t.as_secs_f64()).collect();
         let ratio = median(&mut ratios, f64::total_cmp);
         let speed = |times: &mut [Duration]| SIZE as f64 / 1e6 / median(times, Ord::cmp).as_secs_f64();
         println!(
@@ -90,11 +86,7 @@ fn main() -> Result<ExitCode> {
     if !enough {
         eprintln!("a transfer reaches less than {WANTED} of the bare stream");
     }
-    Ok(if enough {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if enough { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn median<T: Copy>(values: &mut [T], order: impl Fn(&T, &T) -> std::cmp::Ordering) -> T {
@@ -144,20 +136,11 @@ impl Pair {
             let mut swarm = swarm()?;
             let control = swarm.behaviour().new_control();
             swarm.dial(address)?;
-            while !matches!(
-                swarm.select_next_some().await,
-                SwarmEvent::ConnectionEstablished { .. }
-            ) {}
+            while !matches!(swarm.select_next_some().await, SwarmEvent::ConnectionEstablished { .. }) {}
             tokio::spawn(async move { while swarm.next().await.is_some() {} });
             anyhow::Ok(control)
         })?;
-        Ok(Self {
-            receiver,
-            control,
-            sender_peer,
-            buffer: vec![1; SIZE],
-            _sender: sender,
-        })
+        Ok(Self { receiver, control, sender_peer, buffer: vec![1; SIZE], _sender: sender })
     }
 
     /// Time to read all bytes off a stream.
@@ -193,7 +176,7 @@ impl Pair {
             };
             let progress = watch::Sender::new(Progress::default());
             let started = Instant::now();
-            fetch(connector, wanted, progress).await?;
+            fetch(connector, wanted, &progress).await?;
             let took = started.elapsed();
             anyhow::ensure!(bundle.complete() == Some(Role::Host), "not everything arrived");
             // Syncing goes on behind; the next measurement shall not meet it.
@@ -206,9 +189,7 @@ impl Pair {
 
     fn run<T: Send + 'static>(&self, work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         // On a worker, as it would be in a node, not on this thread.
-        self.receiver
-            .block_on(self.receiver.spawn(work))
-            .context("the measurement panicked")?
+        self.receiver.block_on(self.receiver.spawn(work)).context("the measurement panicked")?
     }
 }
 
@@ -245,20 +226,13 @@ fn serve(control: &mut stream::Control, shelf: Arc<Bundles>) -> Result<()> {
 }
 
 fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?)
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
 }
 
 fn swarm() -> Result<Swarm<stream::Behaviour>> {
     Ok(SwarmBuilder::with_new_identity()
         .with_tokio()
-        .with_tcp(
-            tcp::Config::new().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )?
+        .with_tcp(tcp::Config::new().nodelay(true), noise::Config::new, yamux::Config::default)?
         .with_quic()
         .with_behaviour(|_| stream::Behaviour::new())?
         .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
@@ -280,10 +254,6 @@ impl Connector for Streams {
 
     async fn connect(&self, peer: PeerId) -> io::Result<Stream> {
         let peer = libp2p::PeerId::from_bytes(&peer.to_bytes()).map_err(io::Error::other)?;
-        self.0
-            .clone()
-            .open_stream(peer, CONTENT)
-            .await
-            .map_err(io::Error::other)
+        self.0.clone().open_stream(peer, CONTENT).await.map_err(io::Error::other)
     }
 }

@@ -131,7 +131,7 @@ pub async fn fetch_manifest<C: Connector>(
 pub async fn fetch<C: Connector>(
     connector: Arc<C>,
     wanted: Wanted,
-    progress: watch::Sender<Progress>,
+    progress: &watch::Sender<Progress>,
 ) -> Result<(), FetchError> {
     let (bundle, role) = (wanted.bundle.clone(), wanted.role);
     blocking({
@@ -172,7 +172,7 @@ struct Contact {
     stop: AbortHandle,
 }
 
-struct Driver<C> {
+struct Driver<'a, C> {
     connector: Arc<C>,
     wanted: Wanted,
     machine: Fetch,
@@ -184,14 +184,14 @@ struct Driver<C> {
     askers: u64,
     tell: mpsc::Sender<(PeerId, Told)>,
     told: mpsc::Receiver<(PeerId, Told)>,
-    progress: watch::Sender<Progress>,
+    progress: &'a watch::Sender<Progress>,
     done: bool,
     /// What became of the source that was given up last.
     failure: Option<FetchError>,
 }
 
-impl<C: Connector> Driver<C> {
-    fn new(connector: Arc<C>, wanted: Wanted, progress: watch::Sender<Progress>) -> Self {
+impl<'a, C: Connector> Driver<'a, C> {
+    fn new(connector: Arc<C>, wanted: Wanted, progress: &'a watch::Sender<Progress>) -> Self {
         let (tell, told) = mpsc::channel(MAX_NEWS);
         let (program, have) = (wanted.bundle.program(), wanted.bundle.have());
         let chunks = program.chunks_for(wanted.role);

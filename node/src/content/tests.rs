@@ -120,7 +120,7 @@ impl World {
             sources: sources.iter().map(|n| peer(*n)).collect(),
         };
         let progress = watch::Sender::new(Progress::default());
-        fetch(self.clone(), wanted, progress.clone()).await?;
+        fetch(self.clone(), wanted, &progress).await?;
         Ok(*progress.borrow())
     }
 }
@@ -415,7 +415,7 @@ async fn a_full_disk_ends_a_fetch_which_goes_on_when_there_is_room() {
         watched.wait_for(|progress| progress.bytes_done > 2 * 64 * 1024).await.unwrap();
         disk.fill_but(64)
     };
-    let (result, ballast) = futures::future::join(fetch(world.clone(), wanted, progress), filled).await;
+    let (result, ballast) = futures::future::join(fetch(world.clone(), wanted, &progress), filled).await;
     let error = result.unwrap_err();
     assert!(matches!(error, FetchError::Store(BundleError::DiskFull { .. })), "{error}");
     assert!(bundle.have().len() > 1 && bundle.complete().is_none());
@@ -438,7 +438,7 @@ async fn a_bundle_removed_on_the_way_ends_the_fetch() {
         watched.wait_for(|progress| progress.bytes_done > 0).await.unwrap();
         home.shelf.remove(world.sample.program.id()).unwrap()
     };
-    let (result, removed) = futures::future::join(fetch(world.clone(), wanted, progress), removed).await;
+    let (result, removed) = futures::future::join(fetch(world.clone(), wanted, &progress), removed).await;
     assert!(removed);
     let error = result.unwrap_err();
     assert!(matches!(error, FetchError::Store(BundleError::Removed | BundleError::Io { .. })), "{error}");

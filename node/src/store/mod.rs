@@ -1,3 +1,146 @@
-//! What the node keeps on disk.
+//! What a node keeps on disk: one SQLite file, and the bundles of its programs.
+//!
+//! For: every durable fact, with one file here a kind of thing. Not for: deciding anything. What belongs
+//! together is written in one transaction ([`Store::write`]), so that a killed node finds all of it or nothing.
+//!
+//! The idea: write-ahead logging with `synchronous = FULL`: once a commit returns, it survives a power cut.
+//! That is what "durable before visible" stands on.
 
 pub mod bundle;
+mod contacts;
+mod offers;
+mod places;
+mod programs;
+mod sessions;
+mod settings;
+mod tickets;
+mod updates;
+
+use std::path::Path;
+
+use parlor_proto::time::Timestamp;
+use serde::{Serialize, de::DeserializeOwned};
+use sqlx::{
+    Sqlite, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+pub use bundle::{Bundle, BundleError, Bundles};
+pub use contacts::{Contact, MAX_CONTACTS};
+pub use offers::{OfferTerms, Offering};
+pub use programs::LibraryEntry;
+pub use sessions::{SessionRecord, SessionRole};
+pub use tickets::HeldTicket;
+pub use updates::StoredUpdate;
+
+/// A write transaction: nobody else writes until it is committed or dropped.
+pub type Transaction = sqlx::Transaction<'static, Sqlite>;
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// The node's database. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pool: SqlitePool,
+}
+
+/// Why the database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum OpenError {
+    #[error("this home was written by a newer version of parlor: update parlor, or choose another --home")]
+    Newer,
+    #[error("the node's database cannot be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error("the node's database cannot be opened")]
+    Open(#[from] sqlx::Error),
+}
+
+/// Why something could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum StoreError {
+    #[error("the node's database: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the node's database holds something unreadable in {table}: restore it from a backup")]
+    Unreadable { table: &'static str },
+}
+
+impl Store {
+    /// Opens, and creates or brings up to date, the database in `file`.
+    pub async fn open(file: &Path) -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(std::time::Duration::from_secs(30));
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
+        match MIGRATIONS.run(&pool).await {
+            Ok(()) => Ok(Self { pool }),
+            Err(sqlx::migrate::MigrateError::VersionMissing(_)) => Err(OpenError::Newer),
+            Err(error) => Err(OpenError::Migrate(error)),
+        }
+    }
+
+    /// Begins a write transaction.
+    pub async fn write(&self) -> Result<Transaction, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// The database itself, for other kinds of books kept in it.
+    #[must_use]
+    pub fn pool(&self) -> &SqlitePool {
+        &self.pool
+    }
+
+    /// Waits for what is under way, and closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Keeps the proof that a host gave one slot to two members.
+    pub async fn keep_cheat(
+        &self,
+        write: &mut Transaction,
+        ticket: &str,
+        host: &str,
+        found_at: Timestamp,
+        proof: &[u8],
+    ) -> Result<(), StoreError> {
+        sqlx::query("INSERT OR IGNORE INTO cheats (ticket, host, found_at, proof) VALUES (?, ?, ?, ?)")
+            .bind(ticket)
+            .bind(host)
+            .bind(found_at.0.cast_signed())
+            .bind(proof)
+            .execute(&mut **write)
+            .await?;
+        Ok(())
+    }
+
+    /// Whether a proof against this host is kept.
+    pub async fn is_cheat(&self, host: &str) -> Result<bool, StoreError> {
+        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM cheats WHERE host = ? LIMIT 1")
+            .bind(host)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(found.is_some())
+    }
+}
+
+/// A state machine or another value as it is kept: CBOR.
+pub(crate) fn to_blob<T: Serialize>(value: &T) -> Vec<u8> {
+    // Writing to memory cannot fail, and none of the stored types refuses to be serialized.
+    cbor4ii::serde::to_vec(Vec::new(), value).expect("stored types serialize")
+}
+
+/// The reverse of [`to_blob`].
+pub(crate) fn from_blob<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    cbor4ii::serde::from_slice(bytes).map_err(|_| StoreError::Unreadable { table })
+}
+
+/// Text columns that hold ids, peers and JSON.
+pub(crate) fn parse<T: std::str::FromStr>(table: &'static str, text: &str) -> Result<T, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable { table })
+}

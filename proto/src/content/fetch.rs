@@ -206,29 +206,16 @@ impl Fetch {
 
     fn add(&mut self, peer: PeerId, has: ChunkSet, now: Timestamp, outputs: &mut Vec<Output>) {
         if self.bad.contains(&peer) {
-            outputs.push(Output::Drop {
-                peer,
-                why: Blame::Broken,
-            });
+            outputs.push(Output::Drop { peer, why: Blame::Broken });
             return;
         }
         if let Some(source) = self.sources.get_mut(&peer) {
             source.has = has;
         } else if self.sources.len() == MAX_SOURCES {
-            outputs.push(Output::Drop {
-                peer,
-                why: Blame::Surplus,
-            });
+            outputs.push(Output::Drop { peer, why: Blame::Surplus });
         } else {
             let asked = ChunkSet::empty(self.open.universe());
-            self.sources.insert(
-                peer,
-                Source {
-                    has,
-                    asked,
-                    heard: now,
-                },
-            );
+            self.sources.insert(peer, Source { has, asked, heard: now });
         }
     }
 
@@ -263,12 +250,8 @@ impl Fetch {
 
     fn drop_stalled(&mut self, now: Timestamp, outputs: &mut Vec<Output>) {
         let late = |source: &Source| !source.asked.is_empty() && now.since(source.heard) >= STALL;
-        let stalled: Vec<PeerId> = self
-            .sources
-            .iter()
-            .filter(|(_, source)| late(source))
-            .map(|(peer, _)| *peer)
-            .collect();
+        let stalled: Vec<PeerId> =
+            self.sources.iter().filter(|(_, source)| late(source)).map(|(peer, _)| *peer).collect();
         for peer in stalled {
             self.drop_source(peer, Blame::Stalled, outputs);
         }
@@ -280,11 +263,7 @@ impl Fetch {
         }
         // Towards the end, an even share each, so that one source is not left to bring everything.
         let sources = u32::try_from(self.sources.len()).unwrap_or(u32::MAX).max(1);
-        let share = self
-            .open
-            .len()
-            .div_ceil(sources)
-            .clamp(MIN_SHARE, MAX_WANT_CHUNKS);
+        let share = self.open.len().div_ceil(sources).clamp(MIN_SHARE, MAX_WANT_CHUNKS);
         for (peer, source) in &mut self.sources {
             let room = WINDOW - source.asked.len();
             if room < WINDOW / 2 {

@@ -25,17 +25,11 @@ fn start(wanted: u32) -> Fetch {
 }
 
 fn added(n: u8, has: u32) -> Event {
-    Event::SourceAdded {
-        peer: peer(n),
-        has: ChunkSet::full(has),
-    }
+    Event::SourceAdded { peer: peer(n), has: ChunkSet::full(has) }
 }
 
 fn verified(n: u8, chunk: u32) -> Event {
-    Event::Verified {
-        peer: peer(n),
-        chunk: ChunkIndex(chunk),
-    }
+    Event::Verified { peer: peer(n), chunk: ChunkIndex(chunk) }
 }
 
 #[test]
@@ -52,13 +46,7 @@ fn only_what_is_missing_is_asked_for() {
     have.insert_range(6..7);
     let mut fetch = Fetch::new(&ChunkSet::full(10), &have);
     assert_eq!(fetch.handle(Event::Tick, NOW), [Output::Stuck]);
-    assert_eq!(
-        fetch.handle(added(1, 10), NOW),
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![4..6, 7..10]
-        }]
-    );
+    assert_eq!(fetch.handle(added(1, 10), NOW), [Output::Ask { peer: peer(1), ranges: vec![4..6, 7..10] }]);
     for chunk in [4, 5, 7, 8] {
         assert_eq!(fetch.handle(verified(1, chunk), NOW), []);
     }
@@ -70,45 +58,24 @@ fn a_window_refills_when_half_of_it_is_free() {
     let mut fetch = start(3 * WINDOW);
     assert_eq!(
         fetch.handle(added(1, 3 * WINDOW), NOW),
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![0..WINDOW]
-        }]
+        [Output::Ask { peer: peer(1), ranges: vec![0..WINDOW] }]
     );
     for chunk in 0..WINDOW / 2 - 1 {
         assert_eq!(fetch.handle(verified(1, chunk), NOW), []);
     }
     let more = WINDOW..WINDOW + WINDOW / 2;
     let asked = fetch.handle(verified(1, WINDOW / 2 - 1), NOW);
-    assert_eq!(
-        asked,
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![more]
-        }]
-    );
+    assert_eq!(asked, [Output::Ask { peer: peer(1), ranges: vec![more] }]);
 }
 
 #[test]
 fn what_a_lost_source_owed_is_asked_of_another() {
     let mut fetch = start(20);
-    assert_eq!(
-        fetch.handle(added(1, 20), NOW),
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![0..20]
-        }]
-    );
+    assert_eq!(fetch.handle(added(1, 20), NOW), [Output::Ask { peer: peer(1), ranges: vec![0..20] }]);
     assert_eq!(fetch.handle(added(2, 20), NOW), []);
     fetch.handle(verified(1, 0), NOW);
     let asked = fetch.handle(Event::SourceLost { peer: peer(1) }, NOW);
-    assert_eq!(
-        asked,
-        [Output::Ask {
-            peer: peer(2),
-            ranges: vec![1..20]
-        }]
-    );
+    assert_eq!(asked, [Output::Ask { peer: peer(2), ranges: vec![1..20] }]);
     // What the lost one had sent is verified late: it need not come again, but may.
     assert_eq!(fetch.handle(verified(1, 1), NOW), []);
     assert_eq!(fetch.missing(), 18);
@@ -118,37 +85,10 @@ fn what_a_lost_source_owed_is_asked_of_another() {
 fn a_source_that_lies_is_dropped_for_good() {
     let mut fetch = start(2);
     fetch.handle(added(1, 2), NOW);
-    let blamed = fetch.handle(
-        Event::Bad {
-            peer: peer(1),
-            chunk: ChunkIndex(1),
-        },
-        NOW,
-    );
-    assert_eq!(
-        blamed,
-        [
-            Output::Drop {
-                peer: peer(1),
-                why: Blame::BadChunk(ChunkIndex(1))
-            },
-            Output::Stuck
-        ]
-    );
-    assert_eq!(
-        fetch.handle(added(1, 2), NOW),
-        [Output::Drop {
-            peer: peer(1),
-            why: Blame::Broken
-        }]
-    );
-    assert_eq!(
-        fetch.handle(added(2, 2), NOW),
-        [Output::Ask {
-            peer: peer(2),
-            ranges: vec![0..2]
-        }]
-    );
+    let blamed = fetch.handle(Event::Bad { peer: peer(1), chunk: ChunkIndex(1) }, NOW);
+    assert_eq!(blamed, [Output::Drop { peer: peer(1), why: Blame::BadChunk(ChunkIndex(1)) }, Output::Stuck]);
+    assert_eq!(fetch.handle(added(1, 2), NOW), [Output::Drop { peer: peer(1), why: Blame::Broken }]);
+    assert_eq!(fetch.handle(added(2, 2), NOW), [Output::Ask { peer: peer(2), ranges: vec![0..2] }]);
 }
 
 #[test]
@@ -161,42 +101,18 @@ fn a_source_that_stalls_is_dropped_and_may_come_back() {
     assert_eq!(deadline, NOW + STALL / 2 + STALL);
     assert_eq!(fetch.handle(Event::Tick, Timestamp(deadline.0 - 1)), []);
     let dropped = fetch.handle(Event::Tick, deadline);
-    assert_eq!(
-        dropped,
-        [
-            Output::Drop {
-                peer: peer(1),
-                why: Blame::Stalled
-            },
-            Output::Stuck
-        ]
-    );
-    assert_eq!(
-        fetch.handle(added(1, 2), deadline),
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![1..2]
-        }]
-    );
+    assert_eq!(dropped, [Output::Drop { peer: peer(1), why: Blame::Stalled }, Output::Stuck]);
+    assert_eq!(fetch.handle(added(1, 2), deadline), [Output::Ask { peer: peer(1), ranges: vec![1..2] }]);
 }
 
 #[test]
 fn waiting_for_work_is_not_stalling() {
     let mut fetch = start(1);
-    let empty = Event::SourceAdded {
-        peer: peer(1),
-        has: ChunkSet::empty(1),
-    };
+    let empty = Event::SourceAdded { peer: peer(1), has: ChunkSet::empty(1) };
     assert_eq!(fetch.handle(empty, NOW), [Output::Stuck]);
     assert_eq!(fetch.deadline(), None);
     let later = NOW + STALL * 3;
-    assert_eq!(
-        fetch.handle(added(1, 1), later),
-        [Output::Ask {
-            peer: peer(1),
-            ranges: vec![0..1]
-        }]
-    );
+    assert_eq!(fetch.handle(added(1, 1), later), [Output::Ask { peer: peer(1), ranges: vec![0..1] }]);
     assert_eq!(fetch.deadline(), Some(later + STALL));
 }
 
@@ -212,24 +128,9 @@ fn sources_are_bounded() {
     let has = ChunkSet::empty(1);
     let mut last = Vec::new();
     for peer in peers.take(MAX_SOURCES + 1) {
-        last = fetch.handle(
-            Event::SourceAdded {
-                peer,
-                has: has.clone(),
-            },
-            NOW,
-        );
+        last = fetch.handle(Event::SourceAdded { peer, has: has.clone() }, NOW);
     }
-    assert!(
-        matches!(
-            last[..],
-            [Output::Drop {
-                why: Blame::Surplus,
-                ..
-            }]
-        ),
-        "{last:?}"
-    );
+    assert!(matches!(last[..], [Output::Drop { why: Blame::Surplus, .. }]), "{last:?}");
 }
 
 /// A world of sources, some of which lie, stall, or come and go, as the seed has it. The machine must always
@@ -247,10 +148,7 @@ impl World {
             match output {
                 Output::Ask { peer, ranges } => {
                     let frame = Request::Want(ranges.clone()).encode();
-                    assert!(
-                        Request::parse(Kind::Want, &frame[frames::HEADER_LEN..]).is_ok(),
-                        "{ranges:?}"
-                    );
+                    assert!(Request::parse(Kind::Want, &frame[frames::HEADER_LEN..]).is_ok(), "{ranges:?}");
                     for chunk in ranges.into_iter().flatten() {
                         assert!(has[&peer].contains(ChunkIndex(chunk)));
                         assert!(

@@ -187,9 +187,7 @@ impl Header {
     /// Reads the first bytes of a frame that came from `side`.
     pub fn parse(bytes: [u8; HEADER_LEN], side: Side) -> Result<Self, FrameError> {
         let [kind, len @ ..] = bytes;
-        let kind = Kind::from_byte(kind)
-            .filter(|kind| kind.side() == side)
-            .ok_or(FrameError::Kind(kind))?;
+        let kind = Kind::from_byte(kind).filter(|kind| kind.side() == side).ok_or(FrameError::Kind(kind))?;
         let claimed = u32::from_be_bytes(len);
         let (shortest, longest) = kind.bounds();
         match usize::try_from(claimed) {
@@ -207,10 +205,7 @@ impl Request {
             Kind::Open => {
                 let (program, right) = body.split_at_checked(PROGRAM_ID_LEN).ok_or(malformed)?;
                 let program = ProgramId::try_from(program).map_err(|_| malformed)?;
-                Ok(Self::Open {
-                    program,
-                    right: right.to_vec(),
-                })
+                Ok(Self::Open { program, right: right.to_vec() })
             }
             Kind::WantManifest if body.is_empty() => Ok(Self::WantManifest),
             Kind::Want => parse_ranges(body).map(Self::Want).ok_or(malformed),
@@ -319,10 +314,7 @@ mod tests {
     #[test]
     fn requests_come_back_as_they_were() {
         let requests = [
-            Request::Open {
-                program: ProgramId([7; 32]),
-                right: b"a right".to_vec(),
-            },
+            Request::Open { program: ProgramId([7; 32]), right: b"a right".to_vec() },
             Request::WantManifest,
             Request::Want(vec![0..1, 1..64, 100..101]),
         ];
@@ -362,14 +354,8 @@ mod tests {
             hex::encode(Request::Want(vec![1..3, 256..257]).encode()),
             "03000000100000000100000003_0000010000000101".replace('_', "")
         );
-        assert_eq!(
-            hex::encode(Reply::Chunk(ChunkIndex(2), b"hi").encode()),
-            "1400000006000000026869"
-        );
-        assert_eq!(
-            hex::encode(Reply::Refused(Refusal::Busy).encode()),
-            "120000000103"
-        );
+        assert_eq!(hex::encode(Reply::Chunk(ChunkIndex(2), b"hi").encode()), "1400000006000000026869");
+        assert_eq!(hex::encode(Reply::Refused(Refusal::Busy).encode()), "120000000103");
         assert_eq!(hex::encode(Reply::End.encode()), "1500000000");
     }
 
@@ -392,10 +378,7 @@ mod tests {
             assert_eq!(claim(kind, len, side), Err(FrameError::Length { kind, len }));
         }
         assert_eq!(claim(Kind::Chunk, 5, Side::Asker), Err(FrameError::Kind(0x14)));
-        assert_eq!(
-            Header::parse([0x7f, 0, 0, 0, 0], Side::Source),
-            Err(FrameError::Kind(0x7f))
-        );
+        assert_eq!(Header::parse([0x7f, 0, 0, 0, 0], Side::Source), Err(FrameError::Kind(0x7f)));
     }
 
     #[test]
@@ -411,10 +394,7 @@ mod tests {
             vec![0..u32::MAX],
         ] {
             let bytes = Request::Want(ranges).encode();
-            assert_eq!(
-                Request::parse(Kind::Want, &bytes[HEADER_LEN..]),
-                Err(FrameError::Body(Kind::Want))
-            );
+            assert_eq!(Request::parse(Kind::Want, &bytes[HEADER_LEN..]), Err(FrameError::Body(Kind::Want)));
         }
     }
 

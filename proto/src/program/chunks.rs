@@ -51,11 +51,7 @@ impl ChunkSet {
     #[must_use]
     pub fn empty(universe: u32) -> Self {
         let universe = universe.min(MAX_CHUNKS);
-        Self {
-            words: vec![0; universe.div_ceil(64) as usize],
-            universe,
-            count: 0,
-        }
+        Self { words: vec![0; universe.div_ceil(64) as usize], universe, count: 0 }
     }
 
     /// All of a program's `universe` chunks. The universe is cut at [`MAX_CHUNKS`].
@@ -87,9 +83,7 @@ impl ChunkSet {
     /// Whether the chunk is in the set.
     #[must_use]
     pub fn contains(&self, chunk: ChunkIndex) -> bool {
-        self.words
-            .get(chunk.0 as usize / 64)
-            .is_some_and(|word| word & bit(chunk) != 0)
+        self.words.get(chunk.0 as usize / 64).is_some_and(|word| word & bit(chunk) != 0)
     }
 
     /// Puts a chunk in. Says whether that changed anything; a number outside the program does not.
@@ -138,10 +132,7 @@ impl ChunkSet {
     #[must_use]
     pub fn is_subset(&self, other: &Self) -> bool {
         let theirs = other.words.iter().chain(std::iter::repeat(&0));
-        self.words
-            .iter()
-            .zip(theirs)
-            .all(|(mine, theirs)| mine & !theirs == 0)
+        self.words.iter().zip(theirs).all(|(mine, theirs)| mine & !theirs == 0)
     }
 
     /// The chunks, by number.

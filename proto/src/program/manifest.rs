@@ -63,6 +63,29 @@ pub enum CopiesRule {
 #[error("the rule for copies allows none: a number from 1, or min and max with 1 <= min <= max, is wanted")]
 pub struct CopiesRuleError;
 
+/// Copies of a ticket whose host named no number and pays nothing for them.
+pub const DEFAULT_COPIES: u32 = 16;
+
+/// An origin's policy does not allow the number of copies that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{asked} copies of this program cannot be had: ask for {rule}")]
+pub struct CopiesRefusal {
+    /// What was asked for.
+    pub asked: u32,
+    /// What is allowed.
+    pub rule: CopiesRule,
+}
+
+impl std::fmt::Display for CopiesRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Free => write!(f, "any number from 1"),
+            Self::Exactly(n) => write!(f, "exactly {n}"),
+            Self::Range { min, max } => write!(f, "{min} to {max}"),
+        }
+    }
+}
+
 impl CopiesRule {
     /// The rule for `min` to `max` copies, in its one form.
     pub fn between(min: u32, max: u32) -> Result<Self, CopiesRuleError> {
@@ -72,6 +95,20 @@ impl CopiesRule {
             _ if min == max => Ok(Self::Exactly(min)),
             _ => Ok(Self::Range { min, max }),
         }
+    }
+
+    /// ST10-11: the origin's decision: how many copies a host gets that asks for `asked`, or for none in
+    /// particular. Then it is the most that is allowed, up to [`DEFAULT_COPIES`], where copies cost the host
+    /// nothing, else the fewest.
+    pub fn approve(self, asked: Option<u32>, costly: bool) -> Result<u32, CopiesRefusal> {
+        let copies = asked.unwrap_or(match self {
+            Self::Exactly(n) => n,
+            Self::Free if costly => 1,
+            Self::Free => DEFAULT_COPIES,
+            Self::Range { min, .. } if costly => min,
+            Self::Range { min, max } => max.min(DEFAULT_COPIES).max(min),
+        });
+        if self.allows(copies) { Ok(copies) } else { Err(CopiesRefusal { asked: copies, rule: self }) }
     }
 
     /// Whether a ticket for `copies` may be asked for.
@@ -248,15 +285,8 @@ impl Program {
         let within = index.0 - self.first_chunk[file];
         let entry = &self.manifest.files[file];
         let offset = u64::from(within) * u64::from(CHUNK_SIZE);
-        let len = u32::try_from(entry.size - offset)
-            .unwrap_or(u32::MAX)
-            .min(CHUNK_SIZE);
-        Some(Chunk {
-            file,
-            offset,
-            len,
-            hash: entry.chunks[within as usize],
-        })
+        let len = u32::try_from(entry.size - offset).unwrap_or(u32::MAX).min(CHUNK_SIZE);
+        Some(Chunk { file, offset, len, hash: entry.chunks[within as usize] })
     }
 
     /// The numbers of a file's chunks; none for a file that the program does not have.
@@ -270,11 +300,7 @@ impl Program {
 
     /// The files of a copy for `role`, with their places in the manifest's list.
     pub fn files_for(&self, role: Role) -> impl Iterator<Item = (usize, &FileEntry)> {
-        self.manifest
-            .files
-            .iter()
-            .enumerate()
-            .filter(move |(_, file)| role.gets(file.role))
+        self.manifest.files.iter().enumerate().filter(move |(_, file)| role.gets(file.role))
     }
 
     /// The chunks of a copy for `role`: a member's lacks the host's files.
@@ -296,20 +322,13 @@ impl Program {
     /// What some chunks add up to, bytes.
     #[must_use]
     pub fn size_of(&self, chunks: &ChunkSet) -> u64 {
-        chunks
-            .iter()
-            .filter_map(|index| self.chunk(index))
-            .map(|chunk| u64::from(chunk.len))
-            .sum()
+        chunks.iter().filter_map(|index| self.chunk(index)).map(|chunk| u64::from(chunk.len)).sum()
     }
 
     /// The place of a file in the manifest's list.
     #[must_use]
     pub fn find(&self, path: &str) -> Option<usize> {
-        self.manifest
-            .files
-            .binary_search_by(|file| file.path.as_str().cmp(path))
-            .ok()
+        self.manifest.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok()
     }
 
     fn checked(manifest: Manifest, bytes: Vec<u8>) -> Self {
@@ -321,12 +340,7 @@ impl Program {
             next += u32::try_from(file.chunks.len()).unwrap_or(0);
             first_chunk.push(next);
         }
-        Self {
-            id: id_of(&bytes),
-            manifest,
-            bytes,
-            first_chunk,
-        }
+        Self { id: id_of(&bytes), manifest, bytes, first_chunk }
     }
 }
 

@@ -18,7 +18,10 @@ mod tests;
 mod wire;
 
 pub use chunks::{Chunk, ChunkIndex, ChunkSet, MAX_CHUNKS};
-pub use manifest::{CopiesRule, CopiesRuleError, FileEntry, Manifest, ManifestError, Program, Role};
+pub use manifest::{
+    CopiesRefusal, CopiesRule, CopiesRuleError, DEFAULT_COPIES, FileEntry, Manifest, ManifestError, Program,
+    Role,
+};
 pub use name::{
     MAX_NAME_LEN, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, ProgramNameError,
     is_display_text,

@@ -100,7 +100,9 @@ impl fmt::Display for FilePath {
 /// Two of these paths, if there are such, that cannot both be files on every system: they differ in case only,
 /// or one is where the other needs a folder.
 #[must_use]
-pub fn find_collision<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> Option<(&'a FilePath, &'a FilePath)> {
+pub fn find_collision<'a>(
+    paths: impl IntoIterator<Item = &'a FilePath>,
+) -> Option<(&'a FilePath, &'a FilePath)> {
     let mut seen = BTreeMap::new();
     for path in paths {
         if let Some(other) = seen.insert(path.case_key(), path) {
@@ -117,18 +119,12 @@ pub fn find_collision<'a>(paths: impl IntoIterator<Item = &'a FilePath>) -> Opti
 fn is_device(part: &str) -> bool {
     let stem = part.split('.').next().unwrap_or(part).trim_end();
     let stem = stem.to_ascii_lowercase();
-    if matches!(
-        stem.as_str(),
-        "con" | "prn" | "aux" | "nul" | "conin$" | "conout$"
-    ) {
+    if matches!(stem.as_str(), "con" | "prn" | "aux" | "nul" | "conin$" | "conout$") {
         return true;
     }
     let Some(port) = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt")) else {
         return false;
     };
     let mut digits = port.chars();
-    matches!(
-        (digits.next(), digits.next()),
-        (Some('0'..='9' | '¹' | '²' | '³'), None)
-    )
+    matches!((digits.next(), digits.next()), (Some('0'..='9' | '¹' | '²' | '³'), None))
 }

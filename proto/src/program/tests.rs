@@ -10,15 +10,9 @@ fn hash(bytes: &[u8]) -> ChunkHash {
 }
 
 fn entry(path: &str, role: Role, size: u64) -> FileEntry {
-    let chunks = (0..size.div_ceil(u64::from(CHUNK_SIZE)))
-        .map(|n| hash(format!("{path} {n}").as_bytes()))
-        .collect();
-    FileEntry {
-        path: FilePath::new(path).unwrap(),
-        role,
-        size,
-        chunks,
-    }
+    let chunks =
+        (0..size.div_ceil(u64::from(CHUNK_SIZE))).map(|n| hash(format!("{path} {n}").as_bytes())).collect();
+    FileEntry { path: FilePath::new(path).unwrap(), role, size, chunks }
 }
 
 fn manifest(files: Vec<FileEntry>) -> Manifest {
@@ -39,12 +33,8 @@ fn small() -> Manifest {
         size: 5,
         chunks: vec![hash(b"hello")],
     };
-    let empty = FileEntry {
-        path: FilePath::new("empty").unwrap(),
-        role: Role::Everyone,
-        size: 0,
-        chunks: vec![],
-    };
+    let empty =
+        FileEntry { path: FilePath::new("empty").unwrap(), role: Role::Everyone, size: 0, chunks: vec![] };
     let server = FileEntry {
         path: FilePath::new("server/rules.txt").unwrap(),
         role: Role::Host,
@@ -56,10 +46,8 @@ fn small() -> Manifest {
 
 /// The hex of a fixture: comments run from `#` to the end of the line.
 fn fixture(text: &str) -> Vec<u8> {
-    let digits: String = text
-        .lines()
-        .flat_map(|line| line.split('#').next().unwrap().split_whitespace())
-        .collect();
+    let digits: String =
+        text.lines().flat_map(|line| line.split('#').next().unwrap().split_whitespace()).collect();
     hex::decode(digits).unwrap()
 }
 
@@ -68,10 +56,7 @@ fn the_golden_manifest_is_written_and_read_as_ever() {
     let bytes = fixture(include_str!("../../fixtures/program/manifest.hex"));
     let program = Program::new(small()).unwrap();
     assert_eq!(hex::encode(program.bytes()), hex::encode(&bytes));
-    assert_eq!(
-        program.id().to_string(),
-        "82519395ecd221f5c9cbe52562fd2c463f10b30d3ccb316637b40456c704da65"
-    );
+    assert_eq!(program.id().to_string(), "82519395ecd221f5c9cbe52562fd2c463f10b30d3ccb316637b40456c704da65");
     assert_eq!(Program::decode_expecting(bytes, program.id()).unwrap(), program);
 }
 
@@ -96,20 +81,11 @@ fn a_manifest_with_anything_after_it_or_missing_is_refused() {
     let program = Program::new(small()).unwrap();
     let mut longer = program.bytes().to_vec();
     longer.push(0);
-    assert!(matches!(
-        Program::decode(longer),
-        Err(ManifestError::Malformed(_))
-    ));
+    assert!(matches!(Program::decode(longer), Err(ManifestError::Malformed(_))));
     for len in 0..program.bytes().len() {
-        assert!(
-            Program::decode(program.bytes()[..len].to_vec()).is_err(),
-            "cut at {len}"
-        );
+        assert!(Program::decode(program.bytes()[..len].to_vec()).is_err(), "cut at {len}");
     }
-    assert!(matches!(
-        Program::decode(vec![0; MAX_MANIFEST_SIZE + 1]),
-        Err(ManifestError::TooLarge(_))
-    ));
+    assert!(matches!(Program::decode(vec![0; MAX_MANIFEST_SIZE + 1]), Err(ManifestError::TooLarge(_))));
 }
 
 #[test]
@@ -140,24 +116,14 @@ fn a_manifest_that_lies_about_sizes_is_refused() {
     assert!(matches!(Program::new(huge), Err(ManifestError::TooBig)));
     let half = MAX_PROGRAM_SIZE / 2;
     let files = vec![entry("a", Role::Everyone, half), entry("b", Role::Host, half)];
-    assert_eq!(
-        Program::new(manifest(files.clone()))
-            .unwrap()
-            .size_for(Role::Host),
-        MAX_PROGRAM_SIZE
-    );
+    assert_eq!(Program::new(manifest(files.clone())).unwrap().size_for(Role::Host), MAX_PROGRAM_SIZE);
     let over = vec![files[0].clone(), files[1].clone(), entry("c", Role::Everyone, 1)];
     assert!(matches!(Program::new(manifest(over)), Err(ManifestError::TooBig)));
 }
 
 #[test]
 fn files_are_in_order_and_none_hides_another() {
-    let files = |paths: &[&str]| {
-        paths
-            .iter()
-            .map(|path| entry(path, Role::Everyone, 1))
-            .collect::<Vec<_>>()
-    };
+    let files = |paths: &[&str]| paths.iter().map(|path| entry(path, Role::Everyone, 1)).collect::<Vec<_>>();
     for (paths, what) in [
         (&["b", "a"][..], "order"),
         (&["a", "a"], "order"),
@@ -175,56 +141,23 @@ fn files_are_in_order_and_none_hides_another() {
         }
     }
     assert!(Program::new(manifest(files(&["a", "a-/b", "ab", "b/a", "b/b"]))).is_ok());
-    assert!(matches!(
-        Program::new(manifest(vec![])),
-        Err(ManifestError::NoFiles)
-    ));
-    let many = (0..=MAX_FILES)
-        .map(|n| entry(&format!("{n:06}"), Role::Everyone, 0))
-        .collect();
-    assert!(matches!(
-        Program::new(manifest(many)),
-        Err(ManifestError::TooManyFiles(_))
-    ));
+    assert!(matches!(Program::new(manifest(vec![])), Err(ManifestError::NoFiles)));
+    let many = (0..=MAX_FILES).map(|n| entry(&format!("{n:06}"), Role::Everyone, 0)).collect();
+    assert!(matches!(Program::new(manifest(many)), Err(ManifestError::TooManyFiles(_))));
 }
 
 #[test]
 fn texts_and_rules_are_checked() {
-    for text in [
-        "",
-        " ",
-        "\u{1b}[2J",
-        "two\nlines",
-        "\u{202e}txt.exe",
-        &"x".repeat(MAX_TITLE_LEN + 1),
-    ] {
-        let program = Program::new(Manifest {
-            title: text.into(),
-            ..small()
-        });
+    for text in ["", " ", "\u{1b}[2J", "two\nlines", "\u{202e}txt.exe", &"x".repeat(MAX_TITLE_LEN + 1)] {
+        let program = Program::new(Manifest { title: text.into(), ..small() });
         assert!(matches!(program, Err(ManifestError::Text("title"))), "{text:?}");
     }
-    assert!(
-        Program::new(Manifest {
-            title: "Шахматы ♟ 2".into(),
-            summary: None,
-            ..small()
-        })
-        .is_ok()
-    );
-    for rule in [
-        CopiesRule::Exactly(0),
-        CopiesRule::Range { min: 0, max: 2 },
-        CopiesRule::Range { min: 3, max: 3 },
-    ] {
+    assert!(Program::new(Manifest { title: "Шахматы ♟ 2".into(), summary: None, ..small() }).is_ok());
+    for rule in
+        [CopiesRule::Exactly(0), CopiesRule::Range { min: 0, max: 2 }, CopiesRule::Range { min: 3, max: 3 }]
+    {
         assert!(
-            matches!(
-                Program::new(Manifest {
-                    copies: rule,
-                    ..small()
-                }),
-                Err(ManifestError::Copies(_))
-            ),
+            matches!(Program::new(Manifest { copies: rule, ..small() }), Err(ManifestError::Copies(_))),
             "{rule:?}"
         );
     }
@@ -239,18 +172,8 @@ fn copies_are_allowed_as_the_rule_says() {
     assert!(CopiesRule::Free.allows(1) && !CopiesRule::Free.allows(0));
     assert!(CopiesRule::between(0, 1).is_err() && CopiesRule::between(2, 1).is_err());
     for rule in [CopiesRule::Free, CopiesRule::Exactly(1), range] {
-        let program = Program::new(Manifest {
-            copies: rule,
-            ..small()
-        })
-        .unwrap();
-        assert_eq!(
-            Program::decode(program.bytes().to_vec())
-                .unwrap()
-                .manifest()
-                .copies,
-            rule
-        );
+        let program = Program::new(Manifest { copies: rule, ..small() }).unwrap();
+        assert_eq!(Program::decode(program.bytes().to_vec()).unwrap().manifest().copies, rule);
     }
 }
 
@@ -272,23 +195,13 @@ fn chunks_are_numbered_over_all_files() {
         .collect();
     assert_eq!(
         places,
-        [
-            (0, 0, CHUNK_SIZE),
-            (0, size, CHUNK_SIZE),
-            (0, 2 * size, 1),
-            (2, 0, CHUNK_SIZE),
-            (3, 0, 7)
-        ]
+        [(0, 0, CHUNK_SIZE), (0, size, CHUNK_SIZE), (0, 2 * size, 1), (2, 0, CHUNK_SIZE), (3, 0, 7)]
     );
     assert_eq!(program.chunk(ChunkIndex(3)).unwrap().hash, hash(b"c 0"));
     assert_eq!(program.chunk(ChunkIndex(5)), None);
     assert_eq!(program.chunk(ChunkIndex(u32::MAX)), None);
     assert_eq!(
-        [
-            program.chunks_of_file(0),
-            program.chunks_of_file(1),
-            program.chunks_of_file(9)
-        ],
+        [program.chunks_of_file(0), program.chunks_of_file(1), program.chunks_of_file(9)],
         [0..3, 3..3, 0..0]
     );
 
@@ -329,10 +242,7 @@ fn paths_that_leave_the_program_or_depend_on_the_system_are_refused() {
         assert_eq!(FilePath::new(path), Err(why), "{path:?}");
     }
     let deep = vec!["x"; MAX_DEPTH].join("/");
-    assert_eq!(
-        FilePath::new(&deep).map(|path| path.parts().count()),
-        Ok(MAX_DEPTH)
-    );
+    assert_eq!(FilePath::new(&deep).map(|path| path.parts().count()), Ok(MAX_DEPTH));
     for long in [
         "x".repeat(MAX_COMPONENT_LEN + 1),
         "xy/".repeat(MAX_PATH_LEN),
@@ -340,44 +250,20 @@ fn paths_that_leave_the_program_or_depend_on_the_system_are_refused() {
     ] {
         assert_eq!(FilePath::new(&long), Err(TooLong), "{long:?}");
     }
-    for fine in [
-        "index.html",
-        "a/b/c.txt",
-        "música/ça va.ogg",
-        "com",
-        "com10",
-        "console",
-        ".well-known/x",
-        "a..b",
-    ] {
+    for fine in
+        ["index.html", "a/b/c.txt", "música/ça va.ogg", "com", "com10", "console", ".well-known/x", "a..b"]
+    {
         assert_eq!(FilePath::new(fine).unwrap().as_str(), fine);
     }
 }
 
 #[test]
 fn names_are_safe_to_type_and_made_of_titles() {
-    for name in [
-        "a",
-        "chat",
-        "group-chat",
-        "2048",
-        "a.b_c-d",
-        &"x".repeat(MAX_NAME_LEN),
-    ] {
+    for name in ["a", "chat", "group-chat", "2048", "a.b_c-d", &"x".repeat(MAX_NAME_LEN)] {
         assert_eq!(name.parse::<ProgramName>().unwrap().as_str(), name);
         assert_eq!(ProgramName::from_title(name).as_str(), name);
     }
-    for name in [
-        "",
-        "-x",
-        ".x",
-        "x.",
-        "Chat",
-        "a b",
-        "a/b",
-        "é",
-        &"x".repeat(MAX_NAME_LEN + 1),
-    ] {
+    for name in ["", "-x", ".x", "x.", "Chat", "a b", "a/b", "é", &"x".repeat(MAX_NAME_LEN + 1)] {
         assert!(name.parse::<ProgramName>().is_err(), "{name:?}");
     }
     for (title, name) in [
@@ -402,27 +288,15 @@ fn sets_of_chunks_count_and_combine() {
     assert_eq!(set.ranges().collect::<Vec<_>>(), [62..66, 129..130]);
     assert!(set.remove(ChunkIndex(63)) && !set.remove(ChunkIndex(63)));
     assert_eq!(
-        (
-            set.len(),
-            set.contains(ChunkIndex(63)),
-            set.contains(ChunkIndex(u32::MAX))
-        ),
+        (set.len(), set.contains(ChunkIndex(63)), set.contains(ChunkIndex(u32::MAX))),
         (4, false, false)
     );
     let bitmap = set.to_bitmap();
     assert_eq!(bitmap.len(), 17);
     assert_eq!(ChunkSet::from_bitmap(&bitmap, 130), Some(set.clone()));
-    assert_eq!(
-        ChunkSet::from_bitmap(&bitmap, 129),
-        None,
-        "a chunk that does not exist"
-    );
+    assert_eq!(ChunkSet::from_bitmap(&bitmap, 129), None, "a chunk that does not exist");
     assert_eq!(ChunkSet::from_bitmap(&bitmap[1..], 130), None);
-    assert_eq!(
-        ChunkSet::from_bitmap(&vec![0; 1 << 20], 1 << 23),
-        None,
-        "more than any program has"
-    );
+    assert_eq!(ChunkSet::from_bitmap(&vec![0; 1 << 20], 1 << 23), None, "more than any program has");
     // Sets over other universes: nothing that does not exist gets in.
     set.insert_all(&ChunkSet::full(1000));
     assert_eq!(set, ChunkSet::full(130));
@@ -434,34 +308,18 @@ fn sets_of_chunks_count_and_combine() {
 }
 
 fn any_manifest() -> impl Strategy<Value = Manifest> {
-    let file = (
-        "[a-zA-Z0-9]{1,6}(/[a-z0-9]{1,4}){0,3}",
-        any::<bool>(),
-        0u64..300_000,
-    );
-    (
-        prop::collection::vec(file, 1..12),
-        "[a-z0-9]{1,20}",
-        "\\PC{1,40}",
-        0u32..5,
-        0u32..5,
-    )
-        .prop_map(|(files, name, title, min, max)| {
+    let file = ("[a-zA-Z0-9]{1,6}(/[a-z0-9]{1,4}){0,3}", any::<bool>(), 0u64..300_000);
+    (prop::collection::vec(file, 1..12), "[a-z0-9]{1,20}", "\\PC{1,40}", 0u32..5, 0u32..5).prop_map(
+        |(files, name, title, min, max)| {
             let mut files: Vec<_> = files
                 .iter()
                 .map(|(path, host, size)| entry(path, if *host { Role::Host } else { Role::Everyone }, *size))
                 .collect();
             files.sort_by(|a, b| a.path.cmp(&b.path));
             let copies = CopiesRule::between(min, max).unwrap_or(CopiesRule::Free);
-            Manifest {
-                name: name.parse().unwrap(),
-                title,
-                version: "1".into(),
-                summary: None,
-                copies,
-                files,
-            }
-        })
+            Manifest { name: name.parse().unwrap(), title, version: "1".into(), summary: None, copies, files }
+        },
+    )
 }
 
 proptest! {

@@ -77,14 +77,8 @@ impl From<CopiesRule> for Copies {
     fn from(rule: CopiesRule) -> Self {
         match rule {
             CopiesRule::Free => Self { min: None, max: None },
-            CopiesRule::Exactly(copies) => Self {
-                min: Some(copies),
-                max: Some(copies),
-            },
-            CopiesRule::Range { min, max } => Self {
-                min: Some(min),
-                max: Some(max),
-            },
+            CopiesRule::Exactly(copies) => Self { min: Some(copies), max: Some(copies) },
+            CopiesRule::Range { min, max } => Self { min: Some(min), max: Some(max) },
         }
     }
 }
@@ -139,10 +133,8 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
 }
 
 fn file(file: File) -> Result<FileEntry, ManifestError> {
-    let path = FilePath::new(&file.path).map_err(|source| ManifestError::Path {
-        path: file.path.clone(),
-        source,
-    })?;
+    let path = FilePath::new(&file.path)
+        .map_err(|source| ManifestError::Path { path: file.path.clone(), source })?;
     let (hashes, []) = file.chunks.as_chunks::<HASH_LEN>() else {
         return Err(ManifestError::Malformed(Malformed::Hashes(file.path)));
     };

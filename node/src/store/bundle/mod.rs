@@ -170,6 +170,13 @@ impl Bundle {
         Ok((file, entry.size))
     }
 
+    /// Where a file of a complete copy lies; `None` if this copy has no such file.
+    #[must_use]
+    pub fn file_path(&self, path: &str) -> Option<PathBuf> {
+        let entry = &self.program.manifest().files[self.program.find(path)?];
+        self.complete()?.gets(entry.role).then(|| self.files.path(entry))
+    }
+
     /// Reads a chunk into the beginning of `buffer` (at least [`CHUNK_SIZE`] bytes long); tells its length.
     pub fn read_chunk(&self, index: ChunkIndex, buffer: &mut [u8]) -> Result<usize, BundleError> {
         let chunk = self.readable(index)?;

@@ -1,0 +1,167 @@
+//! The billing peer: what it answers to a receipt.
+//!
+//! For: checking a receipt against the right that comes with it, booking it once, and signing the answer. Not
+//! for: who sent it. Receipts prove themselves, so that anybody may pass them on.
+//!
+//! Decisions, where the rules leave a choice:
+//!
+//! - **Late is fine.** What counts is when a receipt was made, not when it arrives: one made while its ticket
+//!   was good is booked a year later, and clocks that differ change nothing.
+//! - **A second receipt about the same thing** (see [`Subject`](parlor_proto::rights::Subject)) is answered with
+//!   the first one's position, verdict and time, and costs nothing. So is the same receipt again, byte for byte.
+//! - **A host that gave one slot to two members** is caught when the second receipt arrives. Both are booked:
+//!   two copies were made, whoever is to blame. From then on, copies of that host's tickets that are not in
+//!   the log yet are logged as refused, with a signed answer that says why; those that are in it go on being
+//!   counted, because their members did nothing wrong.
+
+use parlor_proto::{
+    billing::{BillingRequest, BillingResponse, charges},
+    identity::{Identity, PeerId},
+    rights::{
+        Ack, EquivocationProof, Receipt, ReceiptError, Refusal, Right, RightError, SignError, Signed,
+        SignedRight, Verdict, Verified, VerifyError, sign,
+    },
+    time::Timestamp,
+};
+
+use super::book::{Book, BookError, Booked, Booking, NewRow};
+
+/// Most receipts of one node about one ticket. A honest node reports a few a session.
+pub const MAX_RECEIPTS_PER_COPY: u32 = 100_000;
+
+/// A billing peer. Clones share the books.
+#[derive(Debug, Clone)]
+pub struct Service {
+    book: Book,
+    identity: Identity,
+}
+
+/// Why a receipt is not even logged.
+#[derive(Debug, thiserror::Error)]
+enum NotBooked {
+    #[error("the receipt is not booked: {0}")]
+    Right(#[from] RightError),
+    #[error("the receipt is not booked: it is {0}")]
+    Forged(#[from] VerifyError),
+    #[error("the receipt is not booked: {0}")]
+    Receipt(#[from] ReceiptError),
+    #[error("the receipt is not booked: its ticket names other billing peers than {0}")]
+    NotOurs(PeerId),
+    #[error("the receipt is not booked: there are {MAX_RECEIPTS_PER_COPY} of this copy already")]
+    TooMany,
+    /// Not the sender's fault: to be tried again.
+    #[error(transparent)]
+    Book(#[from] BookError),
+    /// Not the sender's fault: to be tried again.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+}
+
+impl Service {
+    /// A billing peer that signs as `identity`.
+    #[must_use]
+    pub fn new(book: Book, identity: Identity) -> Self {
+        Self { book, identity }
+    }
+
+    /// The books.
+    #[must_use]
+    pub fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// ST25: answers what `peer` asks. Everything about a receipt happens in one transaction, before the answer.
+    pub async fn handle(&self, peer: PeerId, request: BillingRequest, now: Timestamp) -> BillingResponse {
+        let BillingRequest::Submit { right, receipt } = request;
+        match self.submit(*right, receipt, now).await {
+            Ok(ack) => BillingResponse::Acked(ack),
+            Err(NotBooked::Book(error)) => {
+                tracing::error!(%error, "a receipt could not be booked");
+                BillingResponse::Later
+            }
+            Err(NotBooked::Sign(error)) => {
+                tracing::error!(%error, "a receipt could not be answered");
+                BillingResponse::Later
+            }
+            Err(refusal) => {
+                tracing::info!(%peer, reason = %refusal, "refused a receipt");
+                BillingResponse::Refused(refusal.to_string())
+            }
+        }
+    }
+
+    async fn submit(
+        &self,
+        right: SignedRight,
+        receipt: Signed<Receipt>,
+        now: Timestamp,
+    ) -> Result<Signed<Ack>, NotBooked> {
+        let right = right.verify_chain()?;
+        let receipt = receipt.verify()?;
+        receipt.check(&right)?;
+        if !right.ticket().billing.contains(&self.identity.peer()) {
+            return Err(NotBooked::NotOurs(self.identity.peer()));
+        }
+        let subject = receipt.subject(&right);
+        let mut booking = self.book.begin().await?;
+        if let Some(booked) = booking.find(receipt.hash(), &subject).await? {
+            booking.give_up().await?;
+            return self.answer_again(booked, &receipt);
+        }
+        if booking.is_full(&right, MAX_RECEIPTS_PER_COPY).await? {
+            return Err(NotBooked::TooMany);
+        }
+        let verdict = judge(&mut booking, &right, now).await?;
+        let ack = self.ack(&receipt, booking.position, verdict, now)?;
+        let charges = match verdict {
+            Verdict::Accepted => {
+                let first_of_ticket = !booking.knows_ticket(receipt.ticket).await?;
+                charges(&right, &receipt, first_of_ticket)
+            }
+            Verdict::Refused(_) => Vec::new(),
+        };
+        booking.keep_right(&right, now).await?;
+        let row =
+            NewRow { right: &right, receipt: &receipt, subject: &subject, ack: &ack, charges: &charges };
+        booking.append(&row).await?;
+        booking.commit().await?;
+        Ok(ack.to_signed())
+    }
+
+    /// The first answer; for another receipt about the same thing, the first answer in that one's name.
+    /// Signatures have no randomness in them, so this too is the same each time.
+    fn answer_again(&self, booked: Booked, receipt: &Verified<Receipt>) -> Result<Signed<Ack>, NotBooked> {
+        if booked.receipt == receipt.hash() {
+            return Ok(booked.ack);
+        }
+        let verdict = booked.ack.unverified().verdict;
+        Ok(self.ack(receipt, booked.position, verdict, booked.booked_at)?.to_signed())
+    }
+
+    fn ack(
+        &self,
+        receipt: &Verified<Receipt>,
+        position: u64,
+        verdict: Verdict,
+        at: Timestamp,
+    ) -> Result<Verified<Ack>, SignError> {
+        let ack = Ack { billing: self.identity.peer(), receipt: receipt.hash(), position, verdict, at };
+        sign(&ack, &self.identity)
+    }
+}
+
+/// Looks for a cheat, and decides by what was known before this receipt.
+async fn judge(booking: &mut Booking, right: &Right, now: Timestamp) -> Result<Verdict, BookError> {
+    let known_cheat = booking.is_cheat(right.ticket().host).await?;
+    if let Some(slot) = right.slot() {
+        let near = booking.slots_near(slot).await?;
+        if let Some(proof) = near.iter().find_map(|known| EquivocationProof::find(known, slot)) {
+            tracing::warn!(host = %proof.host(), ticket = %proof.ticket(), "a host gave one slot to two members");
+            booking.keep_proof(&proof, now).await?;
+        }
+    }
+    if known_cheat && !booking.knows_copy(right).await? {
+        return Ok(Verdict::Refused(Refusal::HostCheated));
+    }
+    Ok(Verdict::Accepted)
+}

@@ -1,0 +1,91 @@
+//! The command line (design, section 8): what is typed, what is printed, how it ends.
+//!
+//! For: `parlor [--home DIR] [--json] VERB`. `up` and `demo` run nodes ([`up`], [`demo`]); every other verb goes
+//! to the node that runs in the home ([`verb`]), and its answer is printed for people ([`print`]) or as JSON.
+//! Not for: what verbs do ([`crate::console`]).
+//!
+//! Exit codes: 0 done; 1 refused or failed, with one line on stderr; 2 wrong usage; 3 no node is running here.
+
+mod demo;
+mod print;
+mod up;
+mod verb;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{console::Command, home};
+
+/// Done.
+const DONE: u8 = 0;
+/// Refused or failed.
+const FAILED: u8 = 1;
+/// No node is running here.
+const NO_NODE: u8 = 3;
+
+/// Bring the service, not the server: programs that a group runs together, peer to peer.
+#[derive(Debug, Parser)]
+#[command(name = "parlor", version, propagate_version = true, max_term_width = 100)]
+struct Arguments {
+    /// Where the node keeps everything [default: the platform's data directory]
+    #[arg(long, global = true, env = "PARLOR_HOME", value_name = "DIR", help_heading = "Every verb")]
+    home: Option<PathBuf>,
+    /// Prints JSON: one object, or one a line
+    #[arg(long, global = true, help_heading = "Every verb")]
+    json: bool,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Runs the node
+    Up(up::Up),
+    /// Origin, billing peer, host and two members on this machine, from publish to the bill
+    Demo(demo::Demo),
+    #[command(flatten)]
+    Node(Command),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    start_logging(matches!(arguments.verb, Verb::Up(_)));
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return ExitCode::from(fail(&error)),
+    };
+    let code = runtime.block_on(run(arguments));
+    // Tasks that still wait for the network do not hold up the end.
+    runtime.shutdown_timeout(std::time::Duration::from_millis(200));
+    ExitCode::from(code)
+}
+
+async fn run(arguments: Arguments) -> u8 {
+    let Some(home) = arguments.home.or_else(home::default_home) else {
+        return fail(&"this platform has no data directory: name one with --home");
+    };
+    match arguments.verb {
+        Verb::Up(options) => Box::pin(up::up(home, options, arguments.json)).await,
+        Verb::Demo(options) => Box::pin(demo::demo(options, arguments.json)).await,
+        Verb::Node(command) => verb::verb(&home, command, arguments.json).await,
+    }
+}
+
+/// One line: what, why, what to do.
+fn fail(error: &impl std::fmt::Display) -> u8 {
+    // An error's text may hold what a peer or a file said.
+    let line: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    eprintln!("error: {line}");
+    FAILED
+}
+
+/// Logs go to stderr: warnings, or what `PARLOR_LOG` asks for (`info`, `parlor_node=debug`, …).
+fn start_logging(is_node: bool) {
+    let default = if is_node { "warn,libp2p=error,libp2p_mdns=off,quinn=error" } else { "error" };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("PARLOR_LOG");
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

@@ -1,0 +1,149 @@
+//! `up`: runs the node until it is told to stop.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+};
+
+use clap::Args;
+use serde_json::json;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::broadcast,
+};
+
+use super::{DONE, fail};
+use crate::{Config, Node, Started, context::Event};
+
+/// How the node runs.
+#[derive(Debug, Args)]
+pub(super) struct Up {
+    /// What the node calls itself
+    #[arg(long, value_name = "NICK")]
+    name: Option<String>,
+    /// Where to listen; repeat for several [default: all interfaces, QUIC and TCP]
+    #[arg(long, value_name = "MULTIADDR")]
+    listen: Vec<String>,
+    /// Does not look for other nodes in the local network
+    #[arg(long)]
+    no_mdns: bool,
+    /// A relay to be reached through (not supported yet)
+    #[arg(long, value_name = "MULTIADDR")]
+    relay: Vec<String>,
+    /// Is a relay for others (not supported yet)
+    #[arg(long)]
+    serve_relay: bool,
+    /// Where the web console listens [default: a loopback port]
+    #[arg(long, value_name = "ADDR")]
+    console: Option<SocketAddr>,
+    /// The billing peer's database, sqlite: or postgres: [default: in the home]
+    #[arg(long, value_name = "URL")]
+    billing_db: Option<String>,
+    /// Takes in the programs and cards of a directory
+    #[arg(long, value_name = "DIR")]
+    preload: Option<PathBuf>,
+}
+
+/// Whether there is a screen to show web parts on.
+fn has_desktop() -> bool {
+    cfg!(any(target_os = "macos", target_os = "windows"))
+        || ["DISPLAY", "WAYLAND_DISPLAY"]
+            .iter()
+            .any(|name| std::env::var_os(name).is_some_and(|v| !v.is_empty()))
+}
+
+pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
+    if !options.relay.is_empty() || options.serve_relay {
+        return fail(
+            &"relays are not supported yet by this version of parlor: leave out --relay and --serve-relay",
+        );
+    }
+    let config = Config {
+        nickname: options.name,
+        listen: options.listen,
+        mdns: !options.no_mdns,
+        console: options.console,
+        billing_db: options.billing_db,
+        preload: options.preload,
+        open_browser: has_desktop(),
+        ..Config::new(home)
+    };
+    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (mut interrupt, mut terminate) = match (interrupt, terminate) {
+        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+        (Err(error), _) | (_, Err(error)) => return fail(&error),
+    };
+    let Started { node, console } = match Node::start(config).await {
+        Ok(started) => started,
+        Err(error) => return fail(&error),
+    };
+    let mut events = node.context().events.subscribe();
+    announce(&node, &console, json).await;
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            event = events.recv() => match event {
+                Ok(event) => tell(&event, json),
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => break,
+            },
+        }
+    }
+    node.stop().await;
+    DONE
+}
+
+async fn announce(node: &Node, console: &str, json: bool) {
+    let context = node.context();
+    let listen: Vec<_> = context.overlay.addresses().await.iter().map(ToString::to_string).collect();
+    if json {
+        say(&json!({"event": "ready", "peer": context.me(), "name": context.nickname, "listen": listen,
+                    "console": console})
+        .to_string());
+        return;
+    }
+    say(&format!("{} is up as {}", context.me(), context.nickname));
+    for address in listen {
+        say(&format!("  listening on {address}"));
+    }
+    say(&format!("  console: {console}"));
+    if std::io::stdout().is_terminal() {
+        say("Stop with Ctrl-C. In another terminal: parlor status");
+    }
+}
+
+/// What a user at this terminal wants to know; with `--json`, everything.
+fn tell(event: &Event, json: bool) {
+    if json {
+        if *event != Event::Changed
+            && let Ok(line) = serde_json::to_string(event)
+        {
+            say(&line);
+        }
+        return;
+    }
+    match event {
+        Event::Invited { session, name, host_name, .. } => {
+            say(&format!("{host_name} invites you to {name}: parlor join {session}"));
+        }
+        Event::State { session, state, why: Some(why) } => {
+            say(&format!("session {session}: {state} ({why})"))
+        }
+        Event::State { session, state, why: None } => say(&format!("session {session}: {state}")),
+        Event::Cheat { session, host } => {
+            say(&format!("session {session}: {host} gave one copy to two members; the proof is kept"));
+        }
+        Event::Member { .. } | Event::Transfer { .. } | Event::Changed => {}
+    }
+}
+
+/// A line on stdout, now. Whoever reads it may have gone: the node goes on.
+fn say(line: &str) {
+    // Names come from other nodes: no control characters reach the terminal.
+    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}

@@ -1,0 +1,465 @@
+//! Carrying out commands: from what was typed to the node's parts, and from their answers to JSON.
+
+use std::{path::Path, time::Duration};
+
+use parlor_proto::{
+    ids::{SessionId, TicketHash},
+    program::CopiesRule,
+    session::Contact,
+};
+use serde_json::{Value, json, value::RawValue};
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Availability, CardCommand, Command, ContactCommand, Get, HostCommand, ProgramCommand, Publish,
+    TicketCommand, bill::bill, watch::watch,
+};
+use crate::{
+    Node,
+    billing::{BookError, OutboxError},
+    clock,
+    contacts::ContactError,
+    group::PostError,
+    runtime::web::UpdateContent,
+    session::{SessionError, SessionView, Wish},
+    store::{HeldTicket, LibraryEntry, StoreError},
+    supply::{card, get::GetError, library, origin, transfer::Progress},
+};
+
+/// How often a `get` tells how far it is.
+const PROGRESS: Duration = Duration::from_millis(100);
+/// Fewest characters of an id that name something.
+const SHORTEST_PREFIX: usize = 4;
+
+/// Why a command failed: one line for the user.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CommandError {
+    #[error(transparent)]
+    Contact(#[from] ContactError),
+    #[error(transparent)]
+    Publish(#[from] origin::PublishError),
+    #[error(transparent)]
+    Supply(#[from] origin::SupplyError),
+    #[error(transparent)]
+    Get(#[from] GetError),
+    #[error(transparent)]
+    Library(#[from] library::LibraryError),
+    #[error(transparent)]
+    Card(#[from] card::CardError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Post(#[from] PostError),
+    #[error(transparent)]
+    Book(#[from] BookError),
+    #[error(transparent)]
+    Total(#[from] parlor_proto::billing::TotalTooLarge),
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("there is no session {0:?}: `parlor sessions` lists them")]
+    NoSuchSession(String),
+    #[error("there is no ticket {0:?}: `parlor ticket list` shows them")]
+    NoSuchTicket(String),
+    #[error("{0:?} is the beginning of several ids: write more of it")]
+    Ambiguous(String),
+    #[error("{0:?} is too short for an id: write at least {SHORTEST_PREFIX} characters of it")]
+    Short(String),
+    #[error("{0} cannot be written: {1}")]
+    File(String, #[source] std::io::Error),
+    #[error("packs are not supported yet by this version of parlor")]
+    NoPacks,
+    #[error("the answer cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("the export cannot be written: {0}")]
+    Csv(#[from] csv::Error),
+    #[error("whoever asked has gone")]
+    Gone,
+}
+
+/// Carries out a command. What it returns is the answer; before that, events may go to `lines`.
+pub async fn execute(
+    node: &Node,
+    command: Command,
+    lines: &mpsc::Sender<Value>,
+) -> Result<Option<Value>, CommandError> {
+    let (context, sessions) = (node.context(), node.sessions());
+    let answer = match command {
+        Command::Id => id(node).await,
+        Command::Status => status(node).await?,
+        Command::Peers => peers(node).await,
+        Command::Contact(command) => contact(node, command).await?,
+        Command::Availability(command) => {
+            if let Some(setting) = command.setting {
+                node.set_availability(setting).await?;
+            }
+            json!({"availability": node.availability().await?})
+        }
+        Command::Publish(publish) => publish_program(node, publish).await?,
+        Command::Catalog(catalog) => {
+            let who = match catalog.who {
+                Some(who) => context.resolve(&who).await?,
+                None => context.me(),
+            };
+            catalog_of(node, who).await?
+        }
+        Command::Get(get) => get_program(node, get, lines).await?,
+        Command::Programs => {
+            let programs = context.store.programs().await?;
+            let tickets = context.store.tickets().await?;
+            let programs = programs.iter().map(|entry| program(node, entry, &tickets));
+            json!({"programs": programs.collect::<Vec<_>>()})
+        }
+        Command::Program(ProgramCommand::Remove { name }) => {
+            let entry = library::find(context, &name).await?;
+            let needs = |session: &SessionView| session.program == entry.program && !session.is_over();
+            if sessions.list().await.iter().any(needs) {
+                return Err(library::LibraryError::InUse(name).into());
+            }
+            library::remove(context, entry.program).await?;
+            json!({"program": entry.program, "name": entry.name, "removed": true})
+        }
+        Command::Ticket(command) => ticket(node, command).await?,
+        Command::Card(CardCommand::Write { name, file }) => {
+            let program = card::write(context, &name, &file).await?;
+            json!({"program": program, "file": file})
+        }
+        Command::Card(CardCommand::Read { file }) => {
+            let content = card::read(context, &file).await?;
+            json!({"program": content.program, "name": content.name, "ticket": content.ticket,
+                   "host": content.host, "contact": content.contact})
+        }
+        Command::Host(command) => host(node, command).await?,
+        Command::Invite(invite) => {
+            let session = find_session(node, &invite.session).await?;
+            let contacts = contacts(node, &invite.who).await?;
+            sessions.wish(session, Wish::Invite(contacts)).await?;
+            view(node, session).await?
+        }
+        Command::Remove(remove) => {
+            let peer = context.resolve(&remove.who).await?;
+            wish(node, &remove.session, Wish::Remove(peer)).await?
+        }
+        Command::Inbox => {
+            let invitations: Vec<_> =
+                sessions.list().await.into_iter().filter_map(|session| session.invitation).collect();
+            json!({"invitations": invitations})
+        }
+        Command::Join(of) => wish(node, &of.session, Wish::Join).await?,
+        Command::Decline(of) => wish(node, &of.session, Wish::Decline).await?,
+        Command::Start(of) => wish(node, &of.session, Wish::Start).await?,
+        Command::Suspend(of) => wish(node, &of.session, Wish::Suspend).await?,
+        Command::Resume(of) => wish(node, &of.session, Wish::Resume).await?,
+        Command::End(end) => wish(node, &end.session, Wish::End { keep: !end.discard }).await?,
+        Command::Sessions => json!({"sessions": sessions.list().await}),
+        Command::Session(of) => view(node, find_session(node, &of.session).await?).await?,
+        Command::Open(open) => {
+            let session = find_session(node, &open.session).await?;
+            let url = sessions.launch(session).await?;
+            if !open.print {
+                crate::runtime::open_in_browser(url.clone());
+            }
+            json!({"session": session, "url": url})
+        }
+        Command::Send(send) => {
+            let session = find_session(node, &send.session).await?;
+            let payload: Box<RawValue> = serde_json::value::to_raw_value(&send.text)?;
+            let update = serde_json::to_vec(&UpdateContent::of(payload))?;
+            let serial = node.running_group(session).await?.post(update).await?;
+            json!({"session": session, "serial": serial})
+        }
+        Command::Watch(of) => {
+            watch(node, find_session(node, &of.session).await?, lines).await?;
+            return Ok(None);
+        }
+        Command::Bill(command) => bill(node, command).await?,
+        Command::Outbox => json!({"receipts": context.outbox.unacknowledged().await?}),
+        Command::Events => {
+            let mut events = context.events.subscribe();
+            loop {
+                match events.recv().await {
+                    Ok(event) => {
+                        let line = serde_json::to_value(&event)?;
+                        lines.send(line).await.map_err(|_| CommandError::Gone)?;
+                    }
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return Ok(None),
+                }
+            }
+        }
+    };
+    Ok(Some(answer))
+}
+
+async fn id(node: &Node) -> Value {
+    let addrs: Vec<_> = node.context().overlay.addresses().await.iter().map(ToString::to_string).collect();
+    json!({"peer": node.context().me(), "name": node.context().nickname, "addrs": addrs})
+}
+
+async fn status(node: &Node) -> Result<Value, CommandError> {
+    let sessions = node.sessions().list().await;
+    let live =
+        sessions.iter().filter(|session| ["running", "inviting", "suspended"].contains(&session.state));
+    let (fetched, served) = node.context().traffic.read();
+    let peers = node.context().overlay.peers().await;
+    Ok(json!({
+        "peer": node.context().me(),
+        "name": node.context().nickname,
+        "version": env!("CARGO_PKG_VERSION"),
+        "availability": node.availability().await?,
+        "sessions": live.count(),
+        "invitations": sessions.iter().filter(|session| session.invitation.is_some()).count(),
+        "peers": peers.iter().filter(|peer| peer.connected).count(),
+        "outbox": node.context().outbox.unacknowledged().await?.len(),
+        "uptime": node.uptime().as_secs(),
+        "transfers": {"fetched": fetched, "served": served},
+    }))
+}
+
+async fn peers(node: &Node) -> Value {
+    let mut peers = Vec::new();
+    for peer in node.context().overlay.peers().await {
+        let contact = node.context().store.contact_of(peer.peer).await.ok().flatten();
+        peers.push(json!({
+            "peer": peer.peer,
+            "name": peer.nickname,
+            "contact": contact.map(|contact| contact.name),
+            "connected": peer.connected,
+            "found": peer.found,
+            "addrs": peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        }));
+    }
+    json!({"peers": peers})
+}
+
+fn contact_json(contact: &crate::store::Contact) -> Value {
+    json!({"name": contact.name, "peer": contact.peer, "trust": contact.trusted, "addrs": contact.addresses})
+}
+
+async fn contact(node: &Node, command: ContactCommand) -> Result<Value, CommandError> {
+    Ok(match command {
+        ContactCommand::Add { name, who, trust } => {
+            contact_json(&node.context().add_contact(&name, &who, trust).await?)
+        }
+        ContactCommand::List => {
+            let contacts = node.context().store.contacts().await?;
+            json!({"contacts": contacts.iter().map(contact_json).collect::<Vec<_>>()})
+        }
+        ContactCommand::Remove { name } => {
+            node.context().remove_contact(&name).await?;
+            json!({"name": name, "removed": true})
+        }
+    })
+}
+
+async fn publish_program(node: &Node, publish: Publish) -> Result<Value, CommandError> {
+    let terms = origin::PublishTerms {
+        copies: publish.copies,
+        copies_max: publish.copies_max,
+        price: publish.price,
+        billing: publish.billing,
+        lease: publish.lease,
+    };
+    let offer = origin::publish(node.context(), &publish.path, terms).await?;
+    Ok(json!({
+        "program": offer.program,
+        "name": offer.name,
+        "copies": copies_json(offer.terms.copies),
+        "price": offer.terms.tariff.to_string(),
+        "billing": offer.terms.billing,
+    }))
+}
+
+async fn catalog_of(node: &Node, who: parlor_proto::identity::PeerId) -> Result<Value, CommandError> {
+    let catalog = node.supplies().catalog(who).await?;
+    let offers = catalog.programs.into_iter().take(parlor_proto::wire::MAX_OFFERS).map(|offer| {
+        json!({
+            "name": offer.name, "program": offer.program, "version": offer.version,
+            "summary": offer.summary, "size": offer.size, "copies": copies_json(offer.copies),
+            "price": offer.tariff.to_string(),
+            "lease": offer.lease.map(|lease| humantime::format_duration(lease.length).to_string()),
+        })
+    });
+    Ok(json!({"origin": who, "programs": offers.collect::<Vec<_>>()}))
+}
+
+async fn get_program(node: &Node, get: Get, lines: &mpsc::Sender<Value>) -> Result<Value, CommandError> {
+    let origin = node.context().resolve(&get.who).await?;
+    let (progress, mut steps) = watch::channel(Progress::default());
+    let getting = node.supplies().get(origin, &get.name, get.copies, progress);
+    tokio::pin!(getting);
+    let mut tell = tokio::time::interval(PROGRESS);
+    let ticket = loop {
+        tokio::select! {
+            ticket = &mut getting => break ticket?,
+            _ = tell.tick() => if steps.has_changed().unwrap_or(false) {
+                let Progress { done, total, .. } = *steps.borrow_and_update();
+                let line = json!({"event": "progress", "done": done, "total": total});
+                lines.send(line).await.map_err(|_| CommandError::Gone)?;
+            }
+        }
+    };
+    Ok(json!({
+        "ticket": ticket.hash(), "name": ticket.name, "program": ticket.program, "copies": ticket.copies,
+        "price": ticket.terms.tariff.to_string(), "origin": ticket.origin,
+        "expires": clock::rfc3339(ticket.expires),
+    }))
+}
+
+/// One number where it is fixed, else the range.
+fn copies_json(rule: CopiesRule) -> Value {
+    match rule {
+        CopiesRule::Exactly(copies) => json!(copies),
+        CopiesRule::Range { min, max } => json!({"min": min, "max": max}),
+        CopiesRule::Free => json!({"min": 1}),
+    }
+}
+
+fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> Value {
+    let bundle = node.context().bundles.get(entry.program).ok().flatten();
+    let manifest = bundle.as_ref().map(|bundle| bundle.program().manifest());
+    let role = bundle.as_ref().and_then(|bundle| bundle.complete());
+    let held = tickets.iter().filter(|held| held.ledger.ticket().program == entry.program);
+    json!({
+        "program": entry.program,
+        "name": entry.name,
+        "title": manifest.map(|manifest| manifest.title.to_string()),
+        "version": manifest.map(|manifest| manifest.version.clone()),
+        "summary": manifest.and_then(|manifest| manifest.summary.clone()),
+        "size": bundle.as_ref().zip(role).map(|(bundle, role)| bundle.program().size_for(role)),
+        "left": held.clone().count().gt(&0).then(|| held.map(|held| held.ledger.left()).sum::<u32>()),
+        "origin": entry.origin,
+        "added_at": clock::rfc3339(entry.added_at),
+    })
+}
+
+fn ticket_json(held: &HeldTicket) -> Value {
+    let (ledger, ticket) = (&held.ledger, held.ledger.ticket());
+    json!({
+        "ticket": ticket.hash(), "name": ticket.name, "program": ticket.program, "origin": ticket.origin,
+        "copies": ledger.copies(), "used": ledger.used(), "left": ledger.left(),
+        "price": ticket.terms.tariff.to_string(), "expires": clock::rfc3339(ticket.expires),
+    })
+}
+
+async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandError> {
+    let tickets = node.context().store.tickets().await?;
+    match command {
+        TicketCommand::List => Ok(json!({"tickets": tickets.iter().map(ticket_json).collect::<Vec<_>>()})),
+        TicketCommand::Show { ticket, cose } => {
+            let hash = |held: &HeldTicket| held.ledger.ticket().hash();
+            let wanted: TicketHash =
+                unique(&ticket, tickets.iter().map(hash)).map_err(|error| match error {
+                    NotUnique::None => CommandError::NoSuchTicket(ticket.clone()),
+                    NotUnique::Many => CommandError::Ambiguous(ticket.clone()),
+                    NotUnique::Short => CommandError::Short(ticket.clone()),
+                })?;
+            let held = tickets.iter().find(|held| hash(held) == wanted);
+            let held = held.ok_or(CommandError::NoSuchTicket(ticket))?;
+            if let Some(file) = &cose {
+                write_file(file, held.ledger.ticket().bytes()).await?;
+            }
+            let mut shown = show_ticket(held);
+            if let Some(file) = cose {
+                shown["cose"] = json!(file);
+            }
+            Ok(shown)
+        }
+    }
+}
+
+fn show_ticket(held: &HeldTicket) -> Value {
+    let ticket = held.ledger.ticket();
+    let slots = held.ledger.slots().map(|slot| {
+        json!({"slot": slot.hash(), "k": slot.k, "generation": slot.generation, "member": slot.member,
+               "issued_at": clock::rfc3339(slot.issued_at)})
+    });
+    let mut json = ticket_json(held);
+    json["host"] = json!(ticket.host);
+    json["billing"] = json!(ticket.billing);
+    json["not_before"] = json!(clock::rfc3339(ticket.not_before));
+    json["slots"] = slots.collect();
+    json
+}
+
+async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+    let failed = |error| CommandError::File(file.display().to_string(), error);
+    tokio::fs::write(file, bytes).await.map_err(failed)
+}
+
+async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> {
+    if command.pack.is_some() {
+        return Err(CommandError::NoPacks);
+    }
+    let context = node.context();
+    let entry = library::find(context, &command.name).await?;
+    let invite = contacts(node, &command.invite).await?;
+    let session = match node.sessions().host(entry.program, invite.clone()).await {
+        // What the user brought needs nobody's leave: this node is its origin.
+        Err(SessionError::NoTicket) if entry.origin.is_none() => {
+            origin::issue_to_self(context, &entry).await?;
+            node.sessions().host(entry.program, invite).await?
+        }
+        opened => opened?,
+    };
+    view(node, session).await
+}
+
+async fn contacts(node: &Node, who: &[String]) -> Result<Vec<Contact>, CommandError> {
+    let mut contacts: Vec<Contact> = Vec::new();
+    for who in who {
+        let peer = node.context().resolve(who).await?;
+        if contacts.iter().any(|contact| contact.peer == peer) {
+            continue;
+        }
+        let name = node.context().store.contact_of(peer).await?.map(|contact| contact.name);
+        contacts.push(Contact { peer, name: name.unwrap_or_default(), addresses: Vec::new() });
+    }
+    Ok(contacts)
+}
+
+async fn wish(node: &Node, session: &str, wish: Wish) -> Result<Value, CommandError> {
+    let session = find_session(node, session).await?;
+    node.sessions().wish(session, wish).await?;
+    view(node, session).await
+}
+
+async fn view(node: &Node, session: SessionId) -> Result<Value, CommandError> {
+    let view: SessionView = node.sessions().view(session).await?;
+    Ok(serde_json::to_value(view)?)
+}
+
+async fn find_session(node: &Node, text: &str) -> Result<SessionId, CommandError> {
+    let sessions = node.sessions().list().await;
+    unique(text, sessions.iter().map(|session| session.session)).map_err(|error| match error {
+        NotUnique::None => CommandError::NoSuchSession(text.to_owned()),
+        NotUnique::Many => CommandError::Ambiguous(text.to_owned()),
+        NotUnique::Short => CommandError::Short(text.to_owned()),
+    })
+}
+
+enum NotUnique {
+    Short,
+    None,
+    Many,
+}
+
+/// The one id that begins with `text`.
+fn unique<T: ToString>(text: &str, ids: impl Iterator<Item = T>) -> Result<T, NotUnique> {
+    if text.len() < SHORTEST_PREFIX {
+        return Err(NotUnique::Short);
+    }
+    let mut found = ids.filter(|id| id.to_string().starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (Some(_), Some(_)) => Err(NotUnique::Many),
+        (None, _) => Err(NotUnique::None),
+    }
+}
+
+impl Availability {
+    /// Under which it is kept.
+    pub(crate) const SETTING: &'static str = "availability";
+}

@@ -1,0 +1,129 @@
+//! Calling peers, and serving those who wait for that.
+
+use libp2p::swarm::{
+    DialError,
+    dial_opts::{DialOpts, PeerCondition},
+};
+use parlor_proto::{
+    identity::PeerId,
+    wire::{Request, Response},
+};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Driver, MAX_ASKED};
+use crate::overlay::{
+    address::theirs,
+    dial::Waiter,
+    error::{ConnectError, RequestError},
+};
+
+impl Driver {
+    pub(super) fn call_partners(&mut self) {
+        for peer in self.partners.due(Instant::now()) {
+            self.reach(peer, None);
+        }
+    }
+
+    /// Connects to a peer, unless it is connected, and sees to it that `waiter` hears of it.
+    pub(super) fn reach(&mut self, peer: PeerId, waiter: Option<Waiter>) {
+        if peer == self.peer {
+            waiter.into_iter().for_each(|waiter| waiter.fail(ConnectError::Myself(peer)));
+            return;
+        }
+        let is_connected = self.swarm.is_connected(&theirs(peer));
+        let is_new = !self.dials.contains_key(&peer);
+        self.dials.entry(peer).or_default().waiters.extend(waiter);
+        if is_connected {
+            self.serve_waiters(peer);
+        } else if is_new {
+            self.dial(peer);
+        }
+    }
+
+    /// Calls a peer at all places not yet tried, or gives up.
+    fn dial(&mut self, peer: PeerId) {
+        let Some(dial) = self.dials.get_mut(&peer) else {
+            return;
+        };
+        let mut places = self.book.of(&peer);
+        places.retain(|place| !dial.tried.contains(place));
+        if places.is_empty() {
+            self.give_up(peer);
+            return;
+        }
+        dial.tried.extend(places.iter().cloned());
+        let call = DialOpts::peer_id(theirs(peer))
+            .addresses(places)
+            .condition(PeerCondition::DisconnectedAndNotDialing)
+            .build();
+        match self.swarm.dial(call) {
+            // Somebody else's attempt is under way, and its end is ours.
+            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
+            Err(error) => {
+                dial.failed(&error);
+                self.give_up(peer);
+            }
+        }
+    }
+
+    fn give_up(&mut self, peer: PeerId) {
+        self.partners.lost(&peer, Instant::now());
+        let Some(dial) = self.dials.remove(&peer) else {
+            return;
+        };
+        let error = dial.error(peer);
+        tracing::debug!(%error);
+        dial.waiters.into_iter().for_each(|waiter| waiter.fail(error.clone()));
+    }
+
+    /// The peer is connected: all that only waited for that goes on.
+    pub(super) fn serve_waiters(&mut self, peer: PeerId) {
+        let Some(mut dial) = self.dials.remove(&peer) else {
+            return;
+        };
+        let node = self.nodes.get(&peer);
+        let is_node = node.is_some_and(|node| node.nickname.is_some());
+        let is_stranger = node.is_some_and(|node| node.is_stranger);
+        for waiter in std::mem::take(&mut dial.waiters) {
+            match waiter {
+                Waiter::Link(answer) => drop(answer.send(Ok(()))),
+                Waiter::Node(answer) if is_node => drop(answer.send(Ok(()))),
+                Waiter::Node(answer) if is_stranger => drop(answer.send(Err(ConnectError::NotParlor(peer)))),
+                Waiter::Node(answer) => dial.waiters.push(Waiter::Node(answer)),
+                Waiter::Request(request, answer) => self.send(peer, request, answer),
+            }
+        }
+        // Until it has identified itself.
+        if !dial.waiters.is_empty() {
+            dial.tried.clear();
+            self.dials.insert(peer, dial);
+        }
+    }
+
+    fn send(
+        &mut self,
+        peer: PeerId,
+        request: Request,
+        answer: oneshot::Sender<Result<Response, RequestError>>,
+    ) {
+        // Those that nobody waits for any more still take room, until they are answered or time out.
+        if self.asked.values().filter(|(asked, _)| *asked == peer).count() >= MAX_ASKED {
+            drop(answer.send(Err(RequestError::TooMany(peer))));
+            return;
+        }
+        let key = self.swarm.behaviour_mut().requests.send(&theirs(peer), request);
+        self.asked.insert(key, (peer, answer));
+    }
+
+    pub(super) fn on_call_failed(&mut self, peer: PeerId, error: &DialError) {
+        let Some(dial) = self.dials.get_mut(&peer) else {
+            return;
+        };
+        if let Some(wrong) = dial.failed(error) {
+            // That address ended all other attempts too: without it they deserve another one.
+            self.book.forget(&peer, &wrong);
+            dial.tried.clear();
+        }
+        self.dial(peer);
+    }
+}

@@ -1,0 +1,209 @@
+//! What the swarm reports, and what it means.
+
+use libp2p::{Multiaddr, core::ConnectedPoint, identify, mdns, ping, swarm::SwarmEvent};
+use parlor_proto::{identity::PeerId, wire};
+use tokio::{sync::oneshot, time::Instant};
+
+use super::{Driver, MAX_UNANSWERED};
+use crate::overlay::{
+    Event,
+    address::{Address, Reach, ours, reach, theirs},
+    behaviour::{BehaviourEvent, MAX_PER_PARTNER},
+    book::{MAX_PER_PEER, Source},
+    error::ConnectError,
+    gate,
+    nodes::{Found, nickname},
+    request::{InboundRequest, Outcome, failure},
+};
+
+impl Driver {
+    pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished {
+                peer_id, connection_id, endpoint, num_established, ..
+            } => {
+                if num_established.get() > MAX_PER_PARTNER {
+                    self.swarm.close_connection(connection_id);
+                }
+                match ours(&peer_id) {
+                    Some(peer) => self.on_connected(peer, &endpoint),
+                    None => drop(self.swarm.disconnect_peer_id(peer_id)),
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
+                if let Some(peer) = ours(&peer_id) {
+                    self.on_disconnected(peer, num_established);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
+                if let Some(peer) = ours(&peer_id).filter(|_| !self.swarm.is_connected(&peer_id)) {
+                    self.on_call_failed(peer, &error);
+                }
+            }
+            SwarmEvent::NewListenAddr { address, .. } => tracing::info!(%address, "listening"),
+            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
+                tracing::warn!(?addresses, %error, "no longer listening");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+        let place = Address::from(endpoint.get_remote_address().clone()).place();
+        let is_local = matches!(reach(&place), Reach::Loopback | Reach::Memory);
+        let found = if endpoint.is_dialer() { Found::Dialled } else { Found::Called };
+        if endpoint.is_dialer() && !endpoint.is_relayed() {
+            self.book.add(peer, place, Source::Learned);
+        }
+        self.nodes.connected(peer, found, is_local);
+        self.partners.connected(&peer);
+        self.serve_waiters(peer);
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId, remaining: u32) {
+        if self.nodes.disconnected(peer, remaining) {
+            self.outlet.state(Event::Disconnected(peer));
+        }
+        if remaining == 0 {
+            // Whoever waited for it to identify itself.
+            if let Some(dial) = self.dials.remove(&peer) {
+                let reason = "it closed the connection".to_owned();
+                let error = ConnectError::Unreachable { peer, reason };
+                dial.waiters.into_iter().for_each(|waiter| waiter.fail(error.clone()));
+            }
+            self.partners.lost(&peer, Instant::now());
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. }) => {
+                if let Some(peer) = ours(&peer_id) {
+                    self.on_identified(peer, info);
+                }
+            }
+            BehaviourEvent::Identify(identify::Event::Error { peer_id, error, .. }) => {
+                tracing::debug!(peer = %peer_id, %error, "a peer does not say what it is");
+                if let Some(peer) = ours(&peer_id) {
+                    self.on_stranger(peer);
+                }
+            }
+            BehaviourEvent::Ping(ping::Event { connection, result: Err(error), .. }) => {
+                if !matches!(error, ping::Failure::Unsupported) {
+                    tracing::debug!(%error, "a connection is dead");
+                    self.swarm.close_connection(connection);
+                }
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => self.on_nearby(found),
+            BehaviourEvent::Mdns(mdns::Event::Expired(expired)) => self.on_expired(expired),
+            BehaviourEvent::Requests(outcomes) => outcomes.0.into_iter().for_each(|o| self.on_outcome(o)),
+            BehaviourEvent::Gate(event) => self.on_group(event),
+            BehaviourEvent::Identify(_) | BehaviourEvent::Ping(_) | BehaviourEvent::Streams(()) => {}
+            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) => match never {},
+        }
+    }
+
+    fn on_identified(&mut self, peer: PeerId, info: identify::Info) {
+        let Some(node) = self.nodes.get(&peer) else { return };
+        if info.protocol_version != wire::IDENTIFY {
+            if node.near {
+                // mDNS finds every libp2p program in the network, and this is another one.
+                let _ = self.swarm.disconnect_peer_id(theirs(peer));
+            }
+            self.on_stranger(peer);
+            return;
+        }
+        let is_local = node.is_local;
+        let is_useful = |place: &Multiaddr| match reach(place) {
+            Reach::Wide => true,
+            Reach::Loopback | Reach::Memory => is_local,
+            Reach::Nowhere => false,
+        };
+        let addresses = info.listen_addrs.into_iter().map(Address::from);
+        let its_own = addresses.filter(|address| address.peer().is_none_or(|there| there == peer));
+        let places = its_own.map(|address| address.place()).filter(is_useful);
+        // The newest are kept, so what comes first is added last. It may name as many as it likes.
+        let places: Vec<_> = places.take(MAX_PER_PEER).collect();
+        for place in places.into_iter().rev() {
+            self.book.add(peer, place, Source::Learned);
+        }
+        let nickname = nickname(&info.agent_version);
+        if self.nodes.identified(peer, nickname.clone()) {
+            self.outlet.state(Event::Connected(peer));
+            self.outlet.state(Event::Found { peer, nickname });
+        }
+        self.serve_waiters(peer);
+    }
+
+    /// It is connected, and no Parlor node.
+    fn on_stranger(&mut self, peer: PeerId) {
+        self.nodes.stranger(peer);
+        self.serve_waiters(peer);
+    }
+
+    fn on_nearby(&mut self, found: Vec<(libp2p::PeerId, libp2p::Multiaddr)>) {
+        for (peer, address) in found {
+            let Some(peer) = ours(&peer).filter(|peer| *peer != self.peer) else {
+                continue;
+            };
+            let place = Address::from(address).place();
+            if reach(&place) != Reach::Nowhere && self.nodes.near(peer) {
+                self.book.add(peer, place, Source::Learned);
+                self.reach(peer, None);
+            }
+        }
+    }
+
+    /// A node that is not announced any more may well be there: no connection is closed.
+    fn on_expired(&mut self, expired: Vec<(libp2p::PeerId, libp2p::Multiaddr)>) {
+        for (theirs, _) in expired {
+            let mdns = self.swarm.behaviour().mdns.as_ref();
+            let is_near = mdns.is_some_and(|mdns| mdns.discovered_nodes().any(|node| *node == theirs));
+            if let Some(peer) = ours(&theirs).filter(|_| !is_near) {
+                self.nodes.gone(peer);
+            }
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Asked { from, request, channel } => {
+                let Some(from) = ours(&from).filter(|_| self.unanswered.len() < MAX_UNANSWERED) else {
+                    return;
+                };
+                let (answer, response) = oneshot::channel();
+                self.unanswered.push(Box::pin(async { (channel, response.await.ok()) }));
+                self.outlet.offer(Event::Request(InboundRequest { from, request, answer }));
+            }
+            Outcome::Answered { key, response } => {
+                if let Some((_, answer)) = self.asked.remove(&key) {
+                    drop(answer.send(Ok(response)));
+                }
+            }
+            Outcome::Failed { key, error } => {
+                if let Some((peer, answer)) = self.asked.remove(&key) {
+                    drop(answer.send(Err(failure(peer, &error))));
+                }
+            }
+            Outcome::Dropped { from, error } => {
+                tracing::debug!(peer = %from, %error, "a request came to nothing")
+            }
+        }
+    }
+
+    fn on_group(&mut self, event: gate::Event) {
+        match event {
+            gate::Event::Message { session, author, payload } => {
+                if let Some(author) = ours(&author) {
+                    self.outlet.offer(Event::GroupMessage { session, author, payload });
+                }
+            }
+            gate::Event::Presence { session, peer, present } => {
+                if let Some(peer) = ours(&peer) {
+                    self.outlet.state(Event::GroupPeer { session, peer, present });
+                }
+            }
+        }
+    }
+}

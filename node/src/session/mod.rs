@@ -1,0 +1,196 @@
+//! Sessions on this node: the driver of the host's and the member's machines.
+//!
+//! For: [`Sessions`], to which commands, other nodes' messages and finished transfers go, one after the other;
+//! and what follows from a step: messages, the group, the transfer, the web part. Not for: deciding (the
+//! machines in `parlor_proto::session` do).
+//!
+//! The idea: every step is the same four moves. An input goes into a machine; what changed goes to disk in one
+//! transaction (machine, ledger, receipts, proofs); the outputs are carried out; and what the node should be
+//! doing now (group, transfer, program) is compared with what it does, and the difference is made up. A
+//! restart is just the last move for every session on disk.
+
+mod driver;
+mod instance;
+mod reconcile;
+mod view;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use parlor_proto::{
+    identity::PeerId,
+    ids::{ProgramId, SessionId},
+    session::Contact,
+    wire::{SessionRequest, SessionResponse},
+};
+use tokio::sync::{mpsc, oneshot};
+
+pub use driver::SessionError;
+pub use instance::content_of;
+pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
+
+use crate::{
+    console::Availability, context::Context, group::Group, overlay::Overlay, runtime::web::WebServer,
+    store::StoreError,
+};
+
+/// What may wait for the driver.
+const QUEUE: usize = 1024;
+/// Most sessions that are not over, on one node.
+pub const MAX_SESSIONS: usize = 256;
+/// Sessions that are over and still listed.
+pub const MAX_ENDED: u32 = 100;
+
+/// All sessions of a node. Clones share them.
+#[derive(Clone)]
+pub struct Sessions {
+    commands: mpsc::Sender<Command>,
+    groups: Groups,
+}
+
+/// The groups that are open now, for whoever must not wait for the driver.
+type Groups = Arc<RwLock<HashMap<SessionId, Group>>>;
+
+/// How the driver shows web parts.
+pub struct Web {
+    /// Serves them.
+    pub server: WebServer,
+    /// Opens the user's browser when a session starts.
+    pub open_browser: bool,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
+
+/// To the driver.
+enum Command {
+    Host(ProgramId, Vec<Contact>, Reply<SessionId>),
+    Wish(SessionId, Wish, Reply<()>),
+    Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
+    Reached(PeerId),
+    Presence(SessionId),
+    Sent(driver::Delivery),
+    Received(SessionId, Result<(), String>),
+    Transferring(SessionId, TransferView),
+    View(SessionId, Reply<SessionView>),
+    List(oneshot::Sender<Vec<SessionView>>),
+    Launch(SessionId, Reply<String>),
+    SetAvailability(Availability, oneshot::Sender<()>),
+}
+
+/// What a user wants of one session.
+#[derive(Debug, Clone)]
+pub enum Wish {
+    /// ST14: more members.
+    Invite(Vec<Contact>),
+    /// Fewer.
+    Remove(PeerId),
+    /// ST21.
+    Join,
+    /// ST20.
+    Decline,
+    /// ST19.
+    Start,
+    /// Step 8.
+    Suspend,
+    /// Step 8.
+    Resume,
+    /// ST27-29; a member leaves.
+    End {
+        /// Whether the program stays in the library.
+        keep: bool,
+    },
+}
+
+impl Sessions {
+    /// Starts the driver, which goes on with what is on disk.
+    pub async fn start(
+        context: Arc<Context>,
+        web: Web,
+        availability: Availability,
+    ) -> Result<Self, StoreError> {
+        let (commands, inbox) = mpsc::channel(QUEUE);
+        let groups = Groups::default();
+        let surroundings = driver::Surroundings { context, web, groups: Arc::clone(&groups) };
+        let driver = driver::Driver::load(surroundings, availability, commands.downgrade()).await?;
+        tokio::spawn(driver.run(inbox));
+        Ok(Self { commands, groups })
+    }
+
+    /// ST14: opens a session for a program of the library and invites.
+    pub async fn host(&self, program: ProgramId, invite: Vec<Contact>) -> Result<SessionId, SessionError> {
+        self.ask(|reply| Command::Host(program, invite, reply)).await
+    }
+
+    /// Carries out what a user wants of a session.
+    pub async fn wish(&self, session: SessionId, wish: Wish) -> Result<(), SessionError> {
+        self.ask(|reply| Command::Wish(session, wish, reply)).await
+    }
+
+    /// One session as the user sees it.
+    pub async fn view(&self, session: SessionId) -> Result<SessionView, SessionError> {
+        self.ask(|reply| Command::View(session, reply)).await
+    }
+
+    /// All sessions, oldest first.
+    pub async fn list(&self) -> Vec<SessionView> {
+        let (reply, answer) = oneshot::channel();
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::List(reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// The group of a session, if this node is in it now.
+    #[must_use]
+    pub fn group(&self, session: SessionId) -> Option<Group> {
+        self.groups.read().unwrap_or_else(PoisonError::into_inner).get(&session).cloned()
+    }
+
+    /// An address that shows the session's web part once.
+    pub async fn launch(&self, session: SessionId) -> Result<String, SessionError> {
+        self.ask(|reply| Command::Launch(session, reply)).await
+    }
+
+    /// Sets what becomes of invitations from now on.
+    pub async fn set_availability(&self, availability: Availability) {
+        let (reply, answer) = oneshot::channel();
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::SetAvailability(availability, reply)).await;
+        let _ = answer.await;
+    }
+
+    /// Another node's messages.
+    pub async fn request(&self, from: PeerId, request: SessionRequest) -> SessionResponse {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.try_send(Command::Request(from, request, reply)).is_err() {
+            return SessionResponse::Later;
+        }
+        answer.await.unwrap_or(SessionResponse::Later)
+    }
+
+    /// A peer came into reach: what waits for it is sent.
+    pub async fn reached(&self, peer: PeerId) {
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::Reached(peer)).await;
+    }
+
+    /// Somebody came onto the session's topic, or went.
+    pub async fn presence_changed(&self, session: SessionId) {
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::Presence(session)).await;
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| SessionError::Stopping)?;
+        answer.await.map_err(|_| SessionError::Stopping)?
+    }
+}
+
+/// Where a member's addresses go.
+async fn locate(overlay: &Overlay, contact: &Contact) {
+    for address in contact.addresses.iter().filter_map(|address| address.parse().ok()) {
+        overlay.add_address(contact.peer, address).await;
+    }
+}

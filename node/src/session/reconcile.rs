@@ -1,0 +1,239 @@
+//! The last move of every step: what the node should be doing for a session against what it does.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use parlor_proto::{identity::PeerId, ids::SessionId, rights::Right, session::Contact};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Command, TransferView,
+    driver::{Driver, Run},
+    instance::WebInstance,
+    view,
+};
+use crate::{
+    context::{Context, Event},
+    group::Group,
+    runtime::web::Label,
+    store::SessionRole,
+    supply::{library, transfer},
+};
+
+/// How often a transfer's progress is told.
+const TELL: Duration = Duration::from_millis(200);
+/// The longest wait between tries of a transfer; a peer that comes into reach ends it early.
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// What is being done for one session.
+#[derive(Default)]
+pub(super) struct Doing {
+    pub(super) group: Option<Group>,
+    members: BTreeSet<PeerId>,
+    pub(super) transfer: Option<Transfer>,
+    pub(super) mounted: Option<Label>,
+    opened: bool,
+}
+
+/// A transfer under way; dropped, it stops.
+pub(super) struct Transfer {
+    _task: AbortOnDropHandle<()>,
+    pub(super) view: TransferView,
+}
+
+/// What should be done.
+struct Wanted {
+    group: Option<Vec<Contact>>,
+    fetch: Option<Right>,
+    run: bool,
+}
+
+fn wanted(run: &Run) -> Wanted {
+    match &run.record.role {
+        SessionRole::Host(host) => Wanted { group: host.group(), fetch: None, run: host.runs() },
+        SessionRole::Member(member) => {
+            Wanted { group: member.group(), fetch: member.fetches(), run: member.runs() }
+        }
+    }
+}
+
+impl Driver {
+    pub(super) async fn reconcile(&mut self, session: SessionId) {
+        let Some(run) = self.runs.get(&session) else { return };
+        let wanted = wanted(run);
+        self.reconcile_group(session, wanted.group).await;
+        self.reconcile_transfer(session, wanted.fetch);
+        self.reconcile_web(session, wanted.run);
+    }
+
+    /// The topic is open to exactly the members, and connections to them are kept.
+    async fn reconcile_group(&mut self, session: SessionId, wanted: Option<Vec<Contact>>) {
+        let context = Arc::clone(&self.context);
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let doing = &mut run.doing;
+        let Some(contacts) = wanted else {
+            if doing.group.take().is_some() {
+                self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
+                context.overlay.group_close(session).await;
+                for peer in std::mem::take(&mut doing.members) {
+                    context.overlay.unkeep(peer).await;
+                }
+            }
+            return;
+        };
+        for contact in &contacts {
+            super::locate(&context.overlay, contact).await;
+        }
+        let peers: BTreeSet<PeerId> = contacts.iter().map(|contact| contact.peer).collect();
+        if doing.group.is_none() {
+            let (identity, store) = (context.identity.clone(), context.store.clone());
+            match Group::open(session, identity, store, context.overlay.clone()).await {
+                Ok(group) => {
+                    let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+                    groups.insert(session, group.clone());
+                    doing.group = Some(group);
+                }
+                Err(error) => {
+                    tracing::error!(%session, %error, "a group cannot be opened");
+                    return;
+                }
+            }
+            context.overlay.group_open(session, Vec::new()).await;
+        }
+        for peer in peers.difference(&doing.members) {
+            context.overlay.group_allow(session, *peer).await;
+            context.overlay.keep(*peer).await;
+        }
+        for peer in doing.members.difference(&peers) {
+            context.overlay.group_revoke(session, *peer).await;
+            context.overlay.unkeep(*peer).await;
+        }
+        doing.members = peers;
+        let own_names = view::names(&run.record);
+        let mut authors = BTreeMap::from([(context.me(), context.nickname.clone())]);
+        for (peer, own_name) in own_names {
+            if peer != context.me() {
+                authors.insert(peer, context.name_of(peer, &own_name).await);
+            }
+        }
+        if let Some(group) = &run.doing.group {
+            group.set_authors(authors);
+            group.set_members(run.doing.members.clone());
+        }
+    }
+
+    /// ST23.
+    fn reconcile_transfer(&mut self, session: SessionId, wanted: Option<Right>) {
+        let (context, commands) = (Arc::clone(&self.context), self.commands.clone());
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        match wanted {
+            None => run.doing.transfer = None,
+            Some(_) if run.doing.transfer.is_some() => {}
+            Some(right) => {
+                let total = match &run.record.role {
+                    SessionRole::Member(member) => member.invitation().size,
+                    SessionRole::Host(_) => 0,
+                };
+                let task = tokio::spawn(receive(context, session, right, commands));
+                let view = TransferView { done: 0, total, fetched: 0, waits: None };
+                run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), view });
+            }
+        }
+    }
+
+    /// ST26: the web part is there as long as the program runs.
+    fn reconcile_web(&mut self, session: SessionId, wanted: bool) {
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let doing = &mut run.doing;
+        if !wanted {
+            if let Some(label) = doing.mounted.take() {
+                self.web.server.unmount(label);
+            }
+            return;
+        }
+        let (Some(group), None) = (&doing.group, doing.mounted) else { return };
+        let (program, name, is_host) = match &run.record.role {
+            SessionRole::Host(host) => (host.ticket().program, host.ticket().name.clone(), true),
+            SessionRole::Member(member) => (member.ticket().program, member.ticket().name.clone(), false),
+        };
+        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), self.context.bundles.get(program))
+        else {
+            tracing::error!(%session, "the program's files are not where they were");
+            return;
+        };
+        let instance = WebInstance::new(group.clone(), bundle, name, is_host);
+        self.web.server.mount(label, Arc::new(instance));
+        doing.mounted = Some(label);
+        if self.web.open_browser && !doing.opened {
+            doing.opened = true;
+            match self.web.server.launch(label, None) {
+                Ok(url) => crate::runtime::open_in_browser(url),
+                Err(error) => tracing::warn!(%session, %error, "the web part cannot be shown"),
+            }
+        }
+    }
+
+    pub(super) fn transferring(&mut self, session: SessionId, view: TransferView) {
+        let Some(transfer) = self.runs.get_mut(&session).and_then(|run| run.doing.transfer.as_mut()) else {
+            return;
+        };
+        let (done, total) = (view.done, view.total);
+        transfer.view = view;
+        self.context.tell(Event::Transfer { session, done, total });
+    }
+}
+
+/// ST23-24: until every byte is here, or it is certain that it will not be.
+async fn receive(
+    context: Arc<Context>,
+    session: SessionId,
+    right: Right,
+    commands: mpsc::WeakSender<Command>,
+) {
+    let (progress, steps) = watch::channel(transfer::Progress::default());
+    let _telling = AbortOnDropHandle::new(tokio::spawn(tell(session, steps, commands.clone())));
+    let mut wait = Duration::from_millis(500);
+    let result = loop {
+        let sources = vec![right.ticket().host];
+        let error = match transfer::fetch(&context, &right, sources, &progress).await {
+            Ok(bundle) => match library::note(&context, &bundle, Some(right.ticket().origin)).await {
+                Ok(()) => break Ok(()),
+                Err(error) => error.to_string(),
+            },
+            Err(error) if error.is_final() => break Err(error.to_string()),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(%session, error, "a transfer waits");
+        let transfer::Progress { done, total, fetched } = *progress.borrow();
+        let view = TransferView { done, total, fetched, waits: Some(error) };
+        send(&commands, Command::Transferring(session, view)).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LAST_RETRY);
+    };
+    send(&commands, Command::Received(session, result)).await;
+}
+
+/// Not every chunk is news.
+async fn tell(
+    session: SessionId,
+    mut steps: watch::Receiver<transfer::Progress>,
+    commands: mpsc::WeakSender<Command>,
+) {
+    while steps.changed().await.is_ok() {
+        let transfer::Progress { done, total, fetched } = *steps.borrow_and_update();
+        let view = TransferView { done, total, fetched, waits: None };
+        send(&commands, Command::Transferring(session, view)).await;
+        tokio::time::sleep(TELL).await;
+    }
+}
+
+async fn send(commands: &mpsc::WeakSender<Command>, command: Command) {
+    if let Some(commands) = commands.upgrade() {
+        // Fails only while the node stops.
+        let _ = commands.send(command).await;
+    }
+}

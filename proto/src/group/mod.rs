@@ -1,0 +1,67 @@
+//! What the members of a running session say to each other: updates and realtime messages.
+//!
+//! For: the signed [`Update`], the [`Log`] in which every member has every update exactly once and in each
+//! sender's order, the vectors by which two members find out what one of them lacks, and the frame in which
+//! both kinds of traffic travel over the session's gossipsub topic; and what closes the group to others: its
+//! members' keys ([`keys`], MLS) and the seal on what they say ([`lanes`]). The node does not seal yet: until it
+//! does, what a group says is as secret as the connections between its members. Not for: who is in the group
+//! (that is the session's roster, made of slots), nor for what an update means to the program.
+//!
+//! The idea: each sender numbers its updates from 1 and signs them. Gossip brings most of them at once;
+//! whatever it loses is pulled: "this is what I have" is one number per sender, the answer is what comes after.
+//! An update that arrives before its predecessor is not kept but pulled in order, so that a log is never
+//! anything but a prefix of what its sender said.
+//!
+//! Three separate questions, three separate answers: *may it be read* by whoever gets it: only with the keys of
+//! the epoch it was sealed in; *who said it*: the signature inside an update, the transport's for a realtime
+//! message; *was it heard before*: the update's number, the lane's window.
+
+pub mod keys;
+pub mod lanes;
+mod log;
+#[cfg(test)]
+mod testing;
+mod update;
+
+use serde::{Deserialize, Serialize};
+
+pub use log::{Heads, Log, MAX_NUMBER, Verdict};
+pub use update::{MAX_PAYLOAD, Update};
+
+use crate::{ids::SessionId, rights::Signed};
+
+/// Largest realtime message, bytes (webxdc's limit).
+pub const MAX_REALTIME: usize = 128_000;
+/// Most updates in one [`UpdatesResponse`].
+pub const MAX_UPDATES: usize = 256;
+/// What the updates of one [`UpdatesResponse`] may weigh together, bytes; one alone may weigh more.
+pub const MAX_UPDATES_SIZE: usize = 1 << 20;
+
+/// What travels over a session's topic.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Frame {
+    /// Durable; for everyone.
+    Update(Signed<Update>),
+    /// Fire and forget; the sender is who the topic's (signed) message is from.
+    Realtime(#[serde(with = "serde_bytes")] Vec<u8>),
+}
+
+/// What I have; what comes after?
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UpdatesRequest {
+    /// Of which session.
+    pub session: SessionId,
+    /// At most one entry a member.
+    pub have: Heads,
+}
+
+/// This, each sender's in order.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct UpdatesResponse {
+    /// At most [`MAX_UPDATES`] and about [`MAX_UPDATES_SIZE`].
+    pub updates: Vec<Signed<Update>>,
+    /// There is more after these: ask again.
+    pub more: bool,
+    /// What the answering node has, so that the asking one can tell whether *it* has news for it.
+    pub have: Heads,
+}

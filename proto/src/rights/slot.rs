@@ -1,0 +1,154 @@
+//! The slot: a host's signed right of one member to one copy.
+//!
+//! For: what admits a member to a group and to the program's bytes (ST16). Not for: choosing the next free one
+//! (see [`super::ledger`]).
+//!
+//! A slot is number `k` of its ticket, in a `generation`: 0 at first, one more each time that its holder gave
+//! it back and the host gave it to somebody else. From generation 1 on a slot carries the previous holder's
+//! release, so that a host cannot make copies up by counting generations.
+
+use super::{
+    Item, Release, Signed, Ticket, Verified, VerifyError,
+    claims::{Claim, ClaimError, Claims, key},
+};
+use crate::{
+    identity::PeerId,
+    ids::{SlotHash, TicketHash},
+    time::{CLOCK_SKEW, Timestamp},
+};
+
+/// One member's right to one copy. Times are whole seconds once it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// The ticket it is part of.
+    pub ticket: TicketHash,
+    /// Its number, below the ticket's `copies`.
+    pub k: u32,
+    /// How many held number `k` before.
+    pub generation: u32,
+    /// The ticket's host; signs it.
+    pub host: PeerId,
+    /// Whose it is.
+    pub member: PeerId,
+    /// When it was granted.
+    pub issued_at: Timestamp,
+    /// By the holder of the generation before; there if and only if there was one.
+    pub release: Option<Signed<Release>>,
+}
+
+/// Why a slot is not one of a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SlotError {
+    /// Of another ticket.
+    #[error("the slot belongs to another ticket")]
+    OtherTicket,
+    /// Not signed by the ticket's host.
+    #[error("the slot is signed by {0}, who is not the ticket's host")]
+    NotTheHost(PeerId),
+    /// More than the ticket has.
+    #[error("the slot is number {k}, counted from 0, and the ticket is for {copies} copies")]
+    BeyondCopies {
+        /// Its number.
+        k: u32,
+        /// How many there are.
+        copies: u32,
+    },
+    /// The host needs no slot.
+    #[error("the slot names its own host as the member")]
+    MemberIsHost,
+    /// Granted before the ticket was good, or after.
+    #[error("the slot was granted when its ticket was not valid")]
+    OutsideValidity,
+    /// The release it carries is of something else.
+    #[error("the slot carries a release of another slot")]
+    OtherRelease,
+    /// The release it carries is forged.
+    #[error("the slot rests on a forged release: {0}")]
+    ForgedRelease(#[from] VerifyError),
+}
+
+impl Verified<Slot> {
+    /// Whether it is a slot of `ticket`, whatever the time is now.
+    pub fn check(&self, ticket: &Verified<Ticket>) -> Result<(), SlotError> {
+        if self.ticket != ticket.hash() {
+            return Err(SlotError::OtherTicket);
+        }
+        if self.host != ticket.host {
+            return Err(SlotError::NotTheHost(self.host));
+        }
+        if self.k >= ticket.copies {
+            return Err(SlotError::BeyondCopies { k: self.k, copies: ticket.copies });
+        }
+        if self.member == self.host {
+            return Err(SlotError::MemberIsHost);
+        }
+        if self.issued_at + CLOCK_SKEW < ticket.not_before || self.issued_at >= ticket.expires {
+            return Err(SlotError::OutsideValidity);
+        }
+        let Some(release) = &self.release else {
+            return Ok(());
+        };
+        let release = release.clone().verify()?;
+        if release.ticket != self.ticket
+            || release.k != self.k
+            || release.generation.checked_add(1) != Some(self.generation)
+        {
+            return Err(SlotError::OtherRelease);
+        }
+        Ok(())
+    }
+}
+
+impl Item for Slot {
+    type Hash = SlotHash;
+
+    const NAME: &'static str = "a slot";
+    const CONTEXT: &'static str = "parlor slot v1";
+
+    fn issuer(&self) -> PeerId {
+        self.host
+    }
+
+    fn to_claims(&self) -> Claims {
+        Claims::issued_by(self.host)
+            .with(key::SUBJECT, &self.member)
+            .with(key::AT, &self.issued_at)
+            .with(key::TICKET, &self.ticket)
+            .with(key::K, &self.k)
+            .with(key::GENERATION, &self.generation)
+            .with_some(key::RELEASE, self.release.as_ref())
+    }
+
+    fn from_claims(claims: &mut Claims) -> Result<Self, ClaimError> {
+        let slot = Self {
+            host: claims.take(key::ISSUER)?,
+            member: claims.take(key::SUBJECT)?,
+            issued_at: claims.take(key::AT)?,
+            ticket: claims.take(key::TICKET)?,
+            k: claims.take(key::K)?,
+            generation: claims.take(key::GENERATION)?,
+            release: claims.take_some(key::RELEASE)?,
+        };
+        if slot.release.is_some() != (slot.generation > 0) {
+            return Err(ClaimError::Inconsistent("a release goes with every generation but the first"));
+        }
+        Ok(slot)
+    }
+
+    fn hash_from(digest: [u8; 32]) -> SlotHash {
+        SlotHash(digest)
+    }
+}
+
+/// The envelope of a release, inside a slot.
+impl Claim for Signed<Release> {
+    const WANTED: &'static str = "a release";
+
+    fn to_value(&self) -> ciborium::Value {
+        ciborium::Value::Bytes(self.bytes().to_vec())
+    }
+
+    fn from_value(value: ciborium::Value) -> Option<Self> {
+        Self::decode(&value.into_bytes().ok()?).ok()
+    }
+}

@@ -1,0 +1,132 @@
+//! Tests of the chain of rights, over one cast: an origin, a host, members, a billing peer, all with fixed
+//! keys, at a fixed time.
+#![allow(clippy::unwrap_used)]
+
+mod chain;
+mod envelope;
+mod equivocation;
+mod fixtures;
+mod ledger;
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    identity::{Identity, PeerId},
+    ids::{ProgramId, SessionId},
+    time::Timestamp,
+};
+
+/// 2030-01-01T00:00:00Z: when tickets are issued here.
+const NOW: Timestamp = Timestamp(1_893_456_000_000);
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn origin() -> Identity {
+    Identity::from_seed(&[1; 32])
+}
+
+fn host() -> Identity {
+    Identity::from_seed(&[2; 32])
+}
+
+fn billing() -> Identity {
+    Identity::from_seed(&[3; 32])
+}
+
+fn member(number: u8) -> Identity {
+    Identity::from_seed(&[100 + number; 32])
+}
+
+fn unsigned_ticket() -> Ticket {
+    Ticket {
+        id: [0x11; 16],
+        origin: origin().peer(),
+        host: host().peer(),
+        name: "chat".to_owned(),
+        program: ProgramId([0x22; 32]),
+        copies: 2,
+        issued_at: NOW,
+        not_before: NOW,
+        expires: NOW + 30 * DAY,
+        terms: Terms {
+            tariff: "copy=100EUR,reception=5EUR".parse().unwrap(),
+            lease: Some(LeaseTerms { length: DAY, grace: DAY / 24 }),
+        },
+        billing: vec![billing().peer()],
+        offline_issue: true,
+    }
+}
+
+fn ticket() -> Verified<Ticket> {
+    sign(&unsigned_ticket(), &origin()).unwrap()
+}
+
+fn unsigned_slot(k: u32, to: u8) -> Slot {
+    Slot {
+        ticket: ticket().hash(),
+        k,
+        generation: 0,
+        host: host().peer(),
+        member: member(to).peer(),
+        issued_at: NOW + Duration::from_secs(60),
+        release: None,
+    }
+}
+
+fn slot(k: u32, to: u8) -> Verified<Slot> {
+    sign(&unsigned_slot(k, to), &host()).unwrap()
+}
+
+fn release(slot: &Verified<Slot>, by: u8) -> Verified<Release> {
+    let release = Release {
+        ticket: slot.ticket,
+        slot: slot.hash(),
+        k: slot.k,
+        generation: slot.generation,
+        member: member(by).peer(),
+        released_at: NOW + Duration::from_secs(120),
+    };
+    sign(&release, &member(by)).unwrap()
+}
+
+/// The slot of the generation after `slot`, which `by` released, for `to`.
+fn reissued(slot: &Verified<Slot>, by: u8, to: u8) -> Verified<Slot> {
+    let next = Slot {
+        generation: slot.generation + 1,
+        member: member(to).peer(),
+        release: Some(release(slot, by).to_signed()),
+        ..(**slot).clone()
+    };
+    sign(&next, &host()).unwrap()
+}
+
+fn unsigned_receipt(kind: ReceiptKind) -> Receipt {
+    Receipt {
+        ticket: ticket().hash(),
+        slot: Some(slot(0, 1).hash()),
+        member: member(1).peer(),
+        session: Some(SessionId([0x33; 16])),
+        kind,
+        at: NOW + Duration::from_secs(90),
+    }
+}
+
+fn receipt() -> Verified<Receipt> {
+    sign(&unsigned_receipt(ReceiptKind::Received), &member(1)).unwrap()
+}
+
+fn ack() -> Verified<Ack> {
+    let ack = Ack {
+        billing: billing().peer(),
+        receipt: receipt().hash(),
+        position: 7,
+        verdict: Verdict::Accepted,
+        at: NOW + Duration::from_secs(91),
+    };
+    sign(&ack, &billing()).unwrap()
+}
+
+fn peers(count: u8) -> Vec<PeerId> {
+    (0..count).map(|number| member(number).peer()).collect()
+}

@@ -1,0 +1,99 @@
+//! Two members' browsers: what one does in a program's page, the other sees.
+
+use parlor_tests::{browser::Browser, cast::Cast, node::Node, programs::example};
+
+/// Opens the session's page in a browser of this node's user.
+fn open(node: &Node, session: &str) -> Browser {
+    let url = node.run(&["open", session, "--print"])["url"].as_str().expect("a URL").to_owned();
+    let browser = Browser::open(node.name(), &url);
+    browser.wait_ready();
+    browser
+}
+
+fn says(browser: &Browser, text: &str) {
+    browser.type_into("#text", text);
+    browser.click("#send");
+}
+
+/// An expression: whether the page shows this message, from this sender.
+fn shows(name: &str, text: &str, own: bool) -> String {
+    let select = format!("document.querySelectorAll('article.message[data-own=\"{own}\"]')");
+    format!(
+        "[...{select}].filter(m => m.querySelector('.body').textContent === {text:?} \
+         && m.querySelector('.name').textContent === {name:?}).length === 1"
+    )
+}
+
+#[test]
+fn two_members_chat_in_their_browsers() {
+    let cast = Cast::gather(&["ann", "ben"]);
+    let session = cast.run(&example("chat"));
+    cast.host.run(&["send", &session, "from a terminal"]);
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
+    let (left, right) = (open(ann, &session), open(ben, &session));
+
+    // Messages and names, both ways, and from somebody without a browser.
+    for browser in [&left, &right] {
+        browser.wait(&shows("host", "from a terminal", false));
+    }
+    says(&left, "Hello, Ben! <b>bold?</b> \"quoted\"");
+    left.wait(&shows("ann", "Hello, Ben! <b>bold?</b> \"quoted\"", true));
+    right.wait(&shows("ann", "Hello, Ben! <b>bold?</b> \"quoted\"", false));
+    says(&right, "Hello, Ann!");
+    left.wait(&shows("ben", "Hello, Ann!", false));
+
+    // Realtime: who is here, and who is writing.
+    left.wait("document.querySelectorAll('#members li').length === 2");
+    right.type_into("#text", "I am just about to");
+    left.wait("document.querySelector('#typing').textContent.includes('ben')");
+
+    // History: a page that is loaded again, and one that is opened late.
+    left.reload();
+    left.wait_ready();
+    let late = open(&cast.host, &session);
+    for browser in [&left, &late] {
+        browser.wait("document.querySelectorAll('article.message').length === 3");
+        browser.wait(&shows("ben", "Hello, Ann!", false));
+    }
+    left.wait(&shows("ann", "Hello, Ben! <b>bold?</b> \"quoted\"", true));
+    late.wait(&shows("host", "from a terminal", true));
+}
+
+#[test]
+fn two_players_fight_a_round_of_duel() {
+    let cast = Cast::gather(&["ann"]);
+    cast.publish(&example("duel"), &[]);
+    cast.host.run(&["get", "origin", "duel"]);
+    let session = cast.invite_all("duel");
+    cast.join_all(&session);
+    cast.wait_running(&session);
+    let (left, right) = (open(&cast.host, &session), open(&cast.members[0], &session));
+
+    for browser in [&left, &right] {
+        browser.click("#sit");
+    }
+    for browser in [&left, &right] {
+        browser.wait("document.body.dataset.stage === 'seal' && document.body.dataset.role === 'player'");
+        browser.wait("!document.querySelector('[data-move=lunge]').disabled");
+    }
+    // A lunge beats a feint, whoever is told first.
+    left.click("[data-move=lunge]");
+    left.wait("document.querySelector('[data-move=lunge]').disabled");
+    right.click("[data-move=feint]");
+    for browser in [&left, &right] {
+        browser.wait("document.querySelector('#exchange').textContent.length > 0");
+        browser.wait("document.body.dataset.stage === 'seal'");
+    }
+    // Two steps back: one more lunge, and the other is in the water.
+    left.wait("!document.querySelector('[data-move=lunge]').disabled");
+    right.wait("!document.querySelector('[data-move=feint]').disabled");
+    left.click("[data-move=lunge]");
+    right.click("[data-move=feint]");
+    for browser in [&left, &right] {
+        browser.wait("document.body.dataset.stage === 'over'");
+    }
+    left.wait("document.querySelector('#frog-right').dataset.fallen === 'true'");
+    right.wait("document.querySelector('#frog-left').dataset.fallen === 'true'");
+    left.wait("document.querySelector('#left .wins').textContent === '1'");
+    right.wait("document.querySelector('#right .wins').textContent === '1'");
+}

@@ -1,0 +1,14 @@
+//! Stories across nodes: what users do and what then happens, one file a story.
+//!
+//! All of them drive real `parlor` processes by the command line alone (see the harness, `parlor_tests`).
+
+mod bad_input;
+mod browser;
+mod cards_and_library;
+mod cli;
+mod cose;
+mod crashes;
+mod demo;
+mod first_light;
+mod lan;
+mod refusals;
