@@ -1,18 +1,23 @@
 //! `get` and what can happen to it.
 
 use parlor_proto::session::SupplyInput;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{clock, console::ProgramCommand, supply::origin};
 
-#[tokio::test]
-async fn two_gets_of_the_same_are_one_ticket() {
+#[tokio::test(flavor = "multi_thread")]
+async fn gets_of_the_same_at_the_same_time_are_one_ticket() {
     let (origin, host) = (Site::start().await, Site::start().await);
     origin.publish("hello", 2).await;
     host.knows("origin", &origin, false).await;
-    let (one, other) =
-        tokio::join!(host.run(Command::Get(get("origin"))), host.run(Command::Get(get("origin"))));
-    assert_eq!(one["ticket"], other["ticket"]);
+    let gets = (0..8).map(|_| {
+        let (supplies, origin) = (Arc::clone(host.node.supplies()), origin.peer());
+        tokio::spawn(async move { supplies.get(origin, "chat", None, watch::Sender::default()).await })
+    });
+    for get in gets.collect::<Vec<_>>() {
+        get.await.unwrap().unwrap();
+    }
     assert_eq!((host.tickets().await, host.programs().await), (1, 1));
 }
 
