@@ -65,6 +65,14 @@ pub struct Seat {
     channel: Channel,
 }
 
+impl Seat {
+    /// Whether it has, or had, a slot: what it said in the group stays.
+    #[must_use]
+    pub fn has_slot(&self) -> bool {
+        self.slot.is_some()
+    }
+}
+
 /// What happens to a session, seen from its host.
 #[derive(Debug)]
 pub enum HostInput {
