@@ -1,14 +1,14 @@
 //! One task that owns every session's machine.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use parlor_proto::{
     identity::PeerId,
-    ids::{ProgramId, SessionId},
+    ids::{ProgramId, SessionId, SlotHash},
     program::Role,
     rights::{Ledger, Receipt, Right, TicketError, Verified},
     session::{
@@ -287,32 +287,45 @@ impl Driver {
 
     /// ST27-29. A session that is over already can still have its program discarded.
     async fn end(&mut self, session: SessionId, keep: bool) -> Result<(), SessionError> {
-        let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
+        let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
         let (over, program, input) = match &run.record.role {
             SessionRole::Host(host) => {
                 let over = host.state() == HostState::Ended;
+                if over && keep {
+                    return Err(HostError::Ended.into());
+                }
                 (over, host.ticket().program, Input::Host(HostInput::End))
             }
             SessionRole::Member(member) => {
-                let wish = if keep { MemberInput::Leave } else { MemberInput::Discard };
-                (member.state().is_final(), member.ticket().program, Input::Member(wish))
+                let over = member.state().is_final();
+                if over && keep {
+                    return Err(MemberError::Over.into());
+                }
+                // A member that discards gives its slot back, also after the end.
+                let give_back = !keep && !self.needs_slot_elsewhere(session, member);
+                let wish = if give_back { MemberInput::Discard } else { MemberInput::Leave };
+                (over && !give_back, member.ticket().program, Input::Member(wish))
             }
         };
-        if over && keep {
-            return Err(if matches!(input, Input::Host(_)) {
-                HostError::Ended.into()
-            } else {
-                MemberError::Over.into()
-            });
-        }
-        // A member that discards gives its slot back, also after the end.
-        if !over || matches!(input, Input::Member(_)) {
+        if !over {
             self.input(session, input).await?;
         }
         if !keep {
             self.discard(program).await?;
         }
         Ok(())
+    }
+
+    /// Whether another session of the same ticket goes on: there, this node has the same slot.
+    fn needs_slot_elsewhere(&self, session: SessionId, member: &Member) -> bool {
+        let others = self.runs.values().filter(|run| run.record.session != session);
+        others.into_iter().any(|run| match &run.record.role {
+            SessionRole::Member(other) => {
+                let goes_on = !other.state().is_final() && other.state() != MemberState::Invited;
+                goes_on && other.ticket().hash() == member.ticket().hash()
+            }
+            SessionRole::Host(_) => false,
+        })
     }
 
     /// ST29: the program's files go, unless another session needs them.
@@ -539,6 +552,7 @@ impl Driver {
     async fn step(&mut self, session: SessionId, input: Input) -> Result<Vec<Output>, SessionError> {
         let (context, now) = (Arc::clone(&self.context), clock::now());
         let me = context.contact().await;
+        let elsewhere = &self.slots_outside(session);
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let mut record = run.record.clone();
         let mut ledger = None;
@@ -548,7 +562,7 @@ impl Driver {
                 let before = ledger.clone();
                 let identity = &context.identity;
                 let billing = &context.places_of(&host.ticket().billing).await;
-                let mut surroundings = HostContext { identity, ledger, me: &me, billing, now };
+                let mut surroundings = HostContext { identity, ledger, elsewhere, me: &me, billing, now };
                 let outputs = host.handle(input, &mut surroundings)?;
                 record.ended = host.is_settled();
                 if *ledger == before {
@@ -567,6 +581,16 @@ impl Driver {
             (SessionRole::Member(_), Input::Host(_)) => return Err(SessionError::NotHost),
         };
         self.commit(record, ledger, outputs).await
+    }
+
+    /// The slots by which members are in sessions of this host but this one.
+    fn slots_outside(&self, session: SessionId) -> BTreeSet<SlotHash> {
+        let others = self.runs.values().map(|run| &run.record).filter(|record| record.session != session);
+        let hosts = others.filter_map(|record| match &record.role {
+            SessionRole::Host(host) => Some(host),
+            SessionRole::Member(_) => None,
+        });
+        hosts.flat_map(|host| host.slots_in_use()).collect()
     }
 
     async fn commit(
