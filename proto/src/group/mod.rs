@@ -2,15 +2,25 @@
 //!
 //! For: the signed [`Update`], the [`Log`] in which every member has every update exactly once and in each
 //! sender's order, the vectors by which two members find out what one of them lacks, and the frame in which
-//! both kinds of traffic travel over the session's gossipsub topic. Not for: who is in the group (that is the
-//! session's roster, made of slots), nor for what an update means to the program.
+//! both kinds of traffic travel over the session's gossipsub topic; and what closes the group to others: its
+//! members' keys ([`keys`], MLS) and the seal on what they say ([`lanes`]). The node does not seal yet: until it
+//! does, what a group says is as secret as the connections between its members. Not for: who is in the group
+//! (that is the session's roster, made of slots), nor for what an update means to the program.
 //!
 //! The idea: each sender numbers its updates from 1 and signs them. Gossip brings most of them at once;
 //! whatever it loses is pulled: "this is what I have" is one number per sender, the answer is what comes after.
 //! An update that arrives before its predecessor is not kept but pulled in order, so that a log is never
 //! anything but a prefix of what its sender said.
+//!
+//! Three separate questions, three separate answers: *may it be read* by whoever gets it: only with the keys of
+//! the epoch it was sealed in; *who said it*: the signature inside an update, the transport's for a realtime
+//! message; *was it heard before*: the update's number, the lane's window.
 
+pub mod keys;
+pub mod lanes;
 mod log;
+#[cfg(test)]
+mod testing;
 mod update;
 
 use serde::{Deserialize, Serialize};

@@ -50,8 +50,7 @@ impl Channel {
             return;
         }
         if let Some(state) = State::of(&message) {
-            let stale =
-                (self.sent..self.waiting.len()).find(|i| State::of(&self.waiting[*i]) == Some(state));
+            let stale = (self.sent..self.waiting.len()).find(|i| State::of(&self.waiting[*i]) == Some(state));
             if let Some(stale) = stale {
                 self.waiting.remove(stale);
             }

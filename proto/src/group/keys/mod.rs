@@ -1,0 +1,217 @@
+//! The keys of a closed group: MLS (RFC 9420), with the host as the only one who changes membership.
+//!
+//! For: who holds which keys in which epoch; letting members in and out; the secrets from which
+//! [`super::lanes`] seal what the group says. Not for: whether somebody belongs in the group (its slot says
+//! that), for moving commits and Welcomes about, nor for the group's messages: those are never MLS application
+//! messages, which a lossy network leaves undecryptable.
+//!
+//! The idea: a group goes through *epochs*. Each [`Commit`] of the host leads from one to the next and gives
+//! everyone in it new keys, which a removed member cannot compute. A member makes a [`KeyOffer`] when it accepts
+//! (ST21); the host adds it and sends a Welcome with the grant (ST16-17); everyone else gets the commit.
+//!
+//! ```text
+//! member                       host                            members already in
+//! KeyOffer::new --package--->  GroupKeys::add
+//! GroupKeys::join <--welcome-- Staged { keys, commit, welcome } --commit--> GroupKeys::apply
+//! ```
+//!
+//! Three things are not MLS' to decide and are checked here: that a leaf's credential is the PeerId of its
+//! signature key (in every KeyPackage, Welcome and commit); that a commit comes from the host (MLS has no
+//! roles); and that the group is this session's.
+//!
+//! **Nothing changes in place.** Every step takes `&self` and returns the keys as they would be. The driver
+//! puts those and the messages on disk in the transaction of the session step that asked for it, and only
+//! then lets them replace the old ones and publishes. A rollback is to drop what was returned.
+//!
+//! **Purity.** Randomness is an argument of each step that needs any. openmls reads the clock for two things,
+//! neither of which decides anything here: leaves live for ever, and of past epochs no MLS secrets are kept.
+
+mod commit;
+mod crypto;
+mod join;
+mod leaf;
+mod offer;
+mod provider;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use openmls::prelude::{GroupId, MlsGroup, OpenMlsProvider as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use zeroize::Zeroizing;
+
+pub use commit::{Commit, CommitError, MAX_COMMIT, MAX_WELCOME, Staged};
+pub use join::{Applied, ApplyError, JoinError, Merged};
+pub use leaf::{MAX_MEMBERS, Members, RosterError};
+pub use offer::{KeyOffer, MAX_KEY_PACKAGE, OfferError};
+
+use self::{leaf::roster, provider::Provider, store::Store};
+use super::lanes::Lane;
+use crate::{identity::PeerId, ids::SessionId};
+
+/// The exporter's label for lane secrets (RFC 9420, section 8.5).
+const LANE_LABEL: &str = "app-lane v1";
+
+/// Length of a lane's key, bytes.
+pub const LANE_SECRET_LEN: usize = 32;
+
+/// What openmls says went wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("MLS does not allow it: {0}")]
+pub struct MlsError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl MlsError {
+    fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// One node's keys of one session's group, in one epoch.
+///
+/// Serializes (as CBOR, say) into the snapshot that the node keeps. Contains private keys.
+pub struct GroupKeys {
+    session: SessionId,
+    host: PeerId,
+    me: PeerId,
+    members: Members,
+    group: MlsGroup,
+    store: Store,
+}
+
+impl GroupKeys {
+    /// Of which session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Who changes the group.
+    #[must_use]
+    pub fn host(&self) -> PeerId {
+        self.host
+    }
+
+    /// Whose keys these are.
+    #[must_use]
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
+    /// This node's leaf in the tree.
+    #[must_use]
+    pub fn leaf(&self) -> u32 {
+        self.group.own_leaf_index().u32()
+    }
+
+    /// How many commits the group has seen. New with every change of members and every refresh.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.group.epoch().as_u64()
+    }
+
+    /// Who is in the group in this epoch, the host included.
+    #[must_use]
+    pub fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// The key of what `sender` says in `lane` in this epoch. All members can compute it: it keeps others out
+    /// but does not prove the sender.
+    ///
+    /// Fails only for reasons inside openmls.
+    pub fn lane_secret(
+        &self,
+        sender: PeerId,
+        lane: Lane,
+    ) -> Result<Zeroizing<[u8; LANE_SECRET_LEN]>, MlsError> {
+        let mut context = sender.to_bytes().to_vec();
+        context.push(lane.code());
+        let provider = Provider::without_randomness(&self.store);
+        let exported = Zeroizing::new(
+            self.group
+                .export_secret(provider.crypto(), LANE_LABEL, &context, LANE_SECRET_LEN)
+                .map_err(MlsError::new)?,
+        );
+        let mut secret = Zeroizing::new([0; LANE_SECRET_LEN]);
+        secret.copy_from_slice(&exported);
+        Ok(secret)
+    }
+
+    /// openmls' state as `store` has it, all of it checked again.
+    fn load(session: SessionId, host: PeerId, me: PeerId, store: Store) -> Result<Self, LoadError> {
+        let group = MlsGroup::load(store.memory(), &group_id(session))
+            .map_err(|error| LoadError::Mls(MlsError::new(error)))?
+            .ok_or(LoadError::Empty)?;
+        Self::checked(session, host, me, group, store).map_err(LoadError::Roster)
+    }
+
+    fn checked(
+        session: SessionId,
+        host: PeerId,
+        me: PeerId,
+        group: MlsGroup,
+        store: Store,
+    ) -> Result<Self, RosterError> {
+        let members = roster(group.members(), host, me)?;
+        if members.get(&me) != Some(&group.own_leaf_index().u32()) {
+            return Err(RosterError::NotMe);
+        }
+        Ok(Self { session, host, me, members, group, store })
+    }
+}
+
+impl std::fmt::Debug for GroupKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GroupKeys")
+            .field("session", &self.session)
+            .field("epoch", &self.epoch())
+            .field("members", &self.members)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A group is named after its session, so that no Welcome or commit passes in another.
+fn group_id(session: SessionId) -> GroupId {
+    GroupId::from_slice(session.as_bytes())
+}
+
+/// Why a snapshot is not one of a group.
+#[derive(Debug, thiserror::Error)]
+enum LoadError {
+    #[error("there is no group in it")]
+    Empty,
+    #[error(transparent)]
+    Roster(RosterError),
+    #[error(transparent)]
+    Mls(MlsError),
+}
+
+#[derive(Serialize)]
+struct SnapshotRef<'a> {
+    session: SessionId,
+    host: PeerId,
+    me: PeerId,
+    mls: &'a Store,
+}
+
+#[derive(Deserialize)]
+struct Snapshot {
+    session: SessionId,
+    host: PeerId,
+    me: PeerId,
+    mls: Store,
+}
+
+impl Serialize for GroupKeys {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { session, host, me, ref store, .. } = *self;
+        SnapshotRef { session, host, me, mls: store }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for GroupKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let Snapshot { session, host, me, mls } = Snapshot::deserialize(deserializer)?;
+        Self::load(session, host, me, mls).map_err(D::Error::custom)
+    }
+}

@@ -1,0 +1,62 @@
+//! The lanes of one epoch: everyone's keys.
+
+use std::collections::BTreeMap;
+
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+
+use super::{Lane, window::Window};
+use crate::{
+    group::keys::{GroupKeys, MlsError},
+    identity::PeerId,
+};
+
+/// One epoch's keys; overwritten when dropped (by the cipher).
+pub(super) struct Epoch {
+    pub(super) number: u64,
+    /// This node's leaf.
+    pub(super) mine: u32,
+    /// By leaf.
+    pub(super) senders: BTreeMap<u32, Sender>,
+}
+
+/// What one member says in one epoch.
+pub(super) struct Sender {
+    pub(super) peer: PeerId,
+    updates: Track,
+    realtime: Track,
+}
+
+/// One lane of one sender in one epoch.
+pub(super) struct Track {
+    pub(super) cipher: XChaCha20Poly1305,
+    pub(super) window: Window,
+}
+
+impl Epoch {
+    pub(super) fn of(keys: &GroupKeys) -> Result<Self, MlsError> {
+        let track = |peer, lane| -> Result<Track, MlsError> {
+            let secret = keys.lane_secret(peer, lane)?;
+            Ok(Track { cipher: XChaCha20Poly1305::new((&*secret).into()), window: Window::default() })
+        };
+        let sender = |peer| -> Result<Sender, MlsError> {
+            Ok(Sender { peer, updates: track(peer, Lane::Updates)?, realtime: track(peer, Lane::Realtime)? })
+        };
+        let senders: Result<_, MlsError> =
+            keys.members().iter().map(|(peer, leaf)| Ok((*leaf, sender(*peer)?))).collect();
+        Ok(Self { number: keys.epoch(), mine: keys.leaf(), senders: senders? })
+    }
+
+    /// Whether `peer` is here, at `leaf`.
+    pub(super) fn has(&self, leaf: u32, peer: PeerId) -> bool {
+        self.senders.get(&leaf).is_some_and(|sender| sender.peer == peer)
+    }
+}
+
+impl Sender {
+    pub(super) fn track(&mut self, lane: Lane) -> &mut Track {
+        match lane {
+            Lane::Updates => &mut self.updates,
+            Lane::Realtime => &mut self.realtime,
+        }
+    }
+}

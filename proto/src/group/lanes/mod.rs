@@ -1,0 +1,268 @@
+//! Lanes: what the members of a group say to each other, sealed.
+//!
+//! For: turning a message into a frame that only the group's members can read, and back; telling which epoch,
+//! sender, lane and session a frame belongs to; letting each frame through once. Not for: the keys themselves
+//! (see [`super::keys`]), for what is in a frame, nor for getting it anywhere.
+//!
+//! The idea, that of SFrame and DAVE: each member has, in each epoch and lane, a key of its own, taken from the
+//! MLS exporter. So a frame can be opened whatever else was lost, and no state is written for it. Frames
+//! are XChaCha20-Poly1305 with [`OVERHEAD`] bytes around the plaintext:
+//!
+//! - *header*: epoch (8), leaf of the sender (4), boot (8), counter (8), big-endian;
+//! - *nonce* (24 bytes): boot, counter, 8 zero bytes. A counter starts again with each run of the node, so
+//!   **`boot` must never repeat**: the node keeps it on disk and raises it at each start, before the first frame;
+//! - *authenticated besides*: the header, the session, the lane. A frame passes nowhere but where it was made for.
+//!
+//! **What a lane does not prove is the sender**: every member can compute every member's keys. So
+//! [`Lanes::open`] wants to know from whom the frame came, from something that the source cannot deny
+//! (gossipsub's signature, the connection), and opens it only if that is the sender. Updates are signed inside too.
+//!
+//! **Epochs.** A node seals in the newest epoch it is in. Frames of earlier ones, still under way, open for
+//! [`GRACE_ADDED`], or [`GRACE_REMOVED`] once somebody was put out, whose own frames open no more at all. Frames
+//! of later ones wait in a [`WaitingRoom`] while the commit is pulled.
+//!
+//! **Replays.** Within a run of *this* node no frame opens twice. Which frames it opened is not kept on disk, so one
+//! that was opened before a restart could be opened once more after it, in the same epoch: updates are numbered
+//! inside; a realtime message might be heard again.
+
+mod epoch;
+mod error;
+mod frame;
+#[cfg(test)]
+mod tests;
+mod waiting;
+mod window;
+
+use std::{collections::VecDeque, time::Duration};
+
+use chacha20poly1305::{Tag, aead::AeadInOut as _};
+
+pub use error::{EnterError, OpenError, SealError};
+pub use waiting::{
+    MAX_WAITING, MAX_WAITING_BYTES, MAX_WAITING_BYTES_OF_ONE, MAX_WAITING_OF_ONE, NoRoom, Waiting,
+    WaitingRoom,
+};
+
+use self::{
+    epoch::Epoch,
+    frame::{HEADER_LEN, Header, TAG_LEN},
+};
+use super::{
+    MAX_PAYLOAD,
+    keys::{GroupKeys, MlsError},
+};
+use crate::{identity::PeerId, ids::SessionId, time::Timestamp};
+
+/// What a frame is longer than its plaintext, bytes.
+pub const OVERHEAD: usize = HEADER_LEN + TAG_LEN;
+/// Longest plaintext, bytes: an update with its signature, or a realtime message.
+pub const MAX_PLAINTEXT: usize = MAX_PAYLOAD + 1_024;
+/// How long frames of an epoch open after the next one began, if all its members are still in.
+pub const GRACE_ADDED: Duration = Duration::from_secs(10);
+/// The same, if somebody was put out: the shorter, the less it can still overhear.
+pub const GRACE_REMOVED: Duration = Duration::from_secs(2);
+/// How far ahead a frame's epoch may be to be worth waiting for.
+pub const MAX_AHEAD: u64 = 2;
+/// Of how many earlier epochs frames open at most.
+const MAX_OLD: usize = 4;
+
+/// Which of the two kinds of traffic a frame belongs to. Each has its own keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// Durable; for everyone.
+    Updates,
+    /// Fire and forget.
+    Realtime,
+}
+
+impl Lane {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Updates, Self::Realtime];
+
+    /// How it is written where keys are derived and frames authenticated.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Self::Updates => 1,
+            Self::Realtime => 2,
+        }
+    }
+}
+
+/// Seals and opens the frames of one node in one session.
+pub struct Lanes {
+    session: SessionId,
+    me: PeerId,
+    boot: u64,
+    /// How many frames were sealed in this run: updates, realtime.
+    sealed: [u64; 2],
+    current: Epoch,
+    /// Earlier epochs, the newest first, and until when their frames open.
+    old: VecDeque<(Epoch, Timestamp)>,
+}
+
+/// A frame's contents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// Who sealed it.
+    pub sender: PeerId,
+    /// What it says.
+    pub plaintext: Vec<u8>,
+}
+
+impl Lanes {
+    /// With the keys of the epoch that the node is in. `boot`: greater than in any earlier run of this node in
+    /// this session, and on disk already.
+    ///
+    /// Fails only for reasons inside openmls.
+    pub fn new(keys: &GroupKeys, boot: u64) -> Result<Self, MlsError> {
+        Ok(Self {
+            session: keys.session(),
+            me: keys.me(),
+            boot,
+            sealed: [0; 2],
+            current: Epoch::of(keys)?,
+            old: VecDeque::new(),
+        })
+    }
+
+    /// In which frames are sealed.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        self.current.number
+    }
+
+    /// The node's keys have come to a new epoch, and are on disk. To be told of each, in order: then
+    /// [`WaitingRoom::release`]. Nothing happens if the epoch is not newer.
+    pub fn enter(&mut self, keys: &GroupKeys, now: Timestamp) -> Result<(), EnterError> {
+        if (keys.session(), keys.me()) != (self.session, self.me) {
+            return Err(EnterError::NotOurs);
+        }
+        if keys.epoch() <= self.current.number {
+            return Ok(());
+        }
+        let left = std::mem::replace(&mut self.current, Epoch::of(keys)?);
+        let everyone = left.senders.len();
+        self.old.push_front((left, now + GRACE_ADDED));
+        for (epoch, _) in &mut self.old {
+            epoch.senders.retain(|leaf, sender| self.current.has(*leaf, sender.peer));
+        }
+        if self.old.front().is_some_and(|(left, _)| left.senders.len() < everyone) {
+            for (_, until) in &mut self.old {
+                *until = (*until).min(now + GRACE_REMOVED);
+            }
+        }
+        self.old.truncate(MAX_OLD);
+        self.forget(now);
+        Ok(())
+    }
+
+    /// Forgets the keys of epochs whose time is up. [`Lanes::open`] does so too; on a quiet line, call it at
+    /// [`Lanes::due`].
+    pub fn forget(&mut self, now: Timestamp) {
+        self.old.retain(|(_, until)| *until > now);
+    }
+
+    /// When [`Lanes::forget`] next has something to do.
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        self.old.iter().map(|(_, until)| *until).min()
+    }
+
+    /// A frame for everyone in the group.
+    pub fn seal(&mut self, lane: Lane, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+        if plaintext.len() > MAX_PLAINTEXT {
+            return Err(SealError::TooLong(plaintext.len()));
+        }
+        let leaf = self.current.mine;
+        let sender = self.current.senders.get_mut(&leaf).ok_or(SealError::NoKey)?;
+        let counter = &mut self.sealed[match lane {
+            Lane::Updates => 0,
+            Lane::Realtime => 1,
+        }];
+        let header = Header { epoch: self.current.number, leaf, boot: self.boot, counter: *counter };
+        // Before anything is sealed: whatever happens now, this nonce is used.
+        *counter = counter.checked_add(1).ok_or(SealError::NoKey)?;
+
+        let mut frame = Vec::with_capacity(plaintext.len() + OVERHEAD);
+        frame.extend_from_slice(&header.write());
+        frame.extend_from_slice(plaintext);
+        let tag = sender
+            .track(lane)
+            .cipher
+            .encrypt_inout_detached(
+                &header.nonce(),
+                &header.aad(self.session, lane),
+                (&mut frame[HEADER_LEN..]).into(),
+            )
+            .map_err(|_| SealError::TooLong(plaintext.len()))?;
+        frame.extend_from_slice(&tag);
+        Ok(frame)
+    }
+
+    /// What is in a frame that came in `lane` from `source` (see the module's remarks on who that is).
+    pub fn open(
+        &mut self,
+        lane: Lane,
+        source: PeerId,
+        frame: &[u8],
+        now: Timestamp,
+    ) -> Result<Opened, OpenError> {
+        self.forget(now);
+        if frame.len() < OVERHEAD || frame.len() > OVERHEAD + MAX_PLAINTEXT {
+            return Err(OpenError::Malformed);
+        }
+        let header = Header::read(frame).ok_or(OpenError::Malformed)?;
+        let (session, me) = (self.session, self.me);
+        let sender = self.epoch_mut(header.epoch)?.senders.get_mut(&header.leaf);
+        let sender = sender.ok_or(OpenError::UnknownSender)?;
+        let peer = sender.peer;
+        if peer != source {
+            return Err(OpenError::Forged);
+        }
+        if peer == me {
+            return Err(OpenError::Mine);
+        }
+        let track = sender.track(lane);
+        if !track.window.is_new(header.boot, header.counter) {
+            return Err(OpenError::Replay);
+        }
+        let (ciphertext, tag) =
+            frame[HEADER_LEN..].split_last_chunk::<TAG_LEN>().ok_or(OpenError::Malformed)?;
+        let mut plaintext = ciphertext.to_vec();
+        track
+            .cipher
+            .decrypt_inout_detached(
+                &header.nonce(),
+                &header.aad(session, lane),
+                plaintext.as_mut_slice().into(),
+                &Tag::from(*tag),
+            )
+            .map_err(|_| OpenError::Forged)?;
+        track.window.note(header.boot, header.counter);
+        Ok(Opened { sender: peer, plaintext })
+    }
+
+    fn epoch_mut(&mut self, epoch: u64) -> Result<&mut Epoch, OpenError> {
+        if epoch == self.current.number {
+            return Ok(&mut self.current);
+        }
+        if (1..=MAX_AHEAD).contains(&epoch.saturating_sub(self.current.number)) {
+            return Err(OpenError::Ahead { epoch });
+        }
+        self.old
+            .iter_mut()
+            .map(|(old, _)| old)
+            .find(|old| old.number == epoch)
+            .ok_or(OpenError::UnknownEpoch { epoch })
+    }
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes")
+            .field("session", &self.session)
+            .field("epoch", &self.current.number)
+            .field("boot", &self.boot)
+            .finish_non_exhaustive()
+    }
+}
