@@ -1,20 +1,10 @@
 //! The side of a content stream that wants the chunks: one stream to one source.
 //!
 //! It sends what is asked while it reads what comes, cuts frames out of large buffers, and has the chunks in
-//! them verified and written on other threads, a few batches at a time. When those do not keep up it stops
-//! reading, and so the source stops sending.
+//! them verified and written on other threads, a batch at a time, while the next fills up. When the disk does
+//! not keep up it stops reading, and so the source stops sending.
 
-use std::{
-    collections::VecDeque,
-    convert::Infallible,
-    future::poll_fn,
-    io,
-    ops::Range,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::{collections::VecDeque, convert::Infallible, io, ops::Range, pin::pin, sync::Arc, time::Duration};
 
 use futures::io::AsyncWriteExt as _;
 use parlor_proto::{
@@ -29,14 +19,18 @@ use parlor_proto::{
 use tokio::{
     sync::mpsc,
     task::{JoinError, JoinSet},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
-use super::{BUFFER, Connector, PATIENCE, Stream};
+use super::{BATCH, BUFFER, Connector, PATIENCE, line::Line};
 use crate::store::bundle::{Bundle, BundleError, Written};
 
-/// How many batches of one source are verified and written at a time.
-const MAX_JOBS: usize = 3;
+/// How many batches of one source are verified and written at a time: one more than needed, so that a thread
+/// that is woken late does not stop the stream.
+const MAX_JOBS: usize = 2;
+
+/// How long a chunk may wait for others, to be handed over with them: threads are not woken for each one.
+const LINGER: Duration = Duration::from_millis(20);
 
 /// How long a manifest may take: its 4 MiB at 300 kbit/s.
 const MANIFEST_PATIENCE: Duration = Duration::from_secs(120);
@@ -124,12 +118,16 @@ impl<C: Connector> Asker<C> {
         self.tell(Told::Ready(has)).await?;
 
         let mut work = Work::default();
+        let mut linger = pin!(sleep(LINGER));
         loop {
             if let Err(fault) = work.cut(&line.buffer[..line.filled]) {
                 return Err(self.fault(fault).await);
             }
-            work.hand_over(&mut line, &self.bundle);
+            if work.chunks.len() >= BATCH || work.owed.is_empty() || linger.is_elapsed() {
+                work.hand_over(&mut line, &self.bundle);
+            }
             tokio::select! {
+                () = &mut linger, if !linger.is_elapsed() => {}
                 Some(done) = work.jobs.join_next() => self.tell(work.finished(done)?).await?,
                 Some(ranges) = self.asks.recv() => {
                     work.owed.extend(ranges.iter().cloned().flatten().map(|chunk| Owed::Chunk(ChunkIndex(chunk))));
@@ -138,13 +136,20 @@ impl<C: Connector> Asker<C> {
                 }
                 came = line.exchange(), if line.filled < line.buffer.len() => {
                     let over = match came {
-                        Ok(true) => continue,
+                        Ok(true) => {
+                            if work.chunks.is_empty() {
+                                linger.as_mut().reset(Instant::now() + LINGER);
+                            }
+                            continue;
+                        }
                         Ok(false) => SourceError::Ended,
                         Err(error) => error.into(),
                     };
                     // What arrived counts.
+                    work.hand_over(&mut line, &self.bundle);
                     while let Some(done) = work.jobs.join_next().await {
                         self.tell(work.finished(done)?).await?;
+                        work.hand_over(&mut line, &self.bundle);
                     }
                     return Err(over);
                 }
@@ -165,10 +170,7 @@ impl<C: Connector> Asker<C> {
 
     async fn tell(&self, told: Told) -> Result<(), SourceError> {
         // Nobody listens any more: the fetch is over.
-        self.told
-            .send((self.peer, told))
-            .await
-            .map_err(|_| SourceError::Ended)
+        self.told.send((self.peer, told)).await.map_err(|_| SourceError::Ended)
     }
 }
 
@@ -181,18 +183,8 @@ pub(super) async fn open<C: Connector>(
 ) -> Result<(Line<C::Stream>, Vec<u8>), SourceError> {
     let opening = async {
         let stream = connector.connect(peer).await.map_err(SourceError::Connect)?;
-        let mut line = Line {
-            stream,
-            out: Vec::new(),
-            written: 0,
-            unflushed: false,
-            buffer: vec![0; BUFFER],
-            filled: 0,
-        };
-        line.say(&Request::Open {
-            program,
-            right: right.to_vec(),
-        });
+        let mut line = Line::new(stream);
+        line.say(&Request::Open { program, right: right.to_vec() });
         let (kind, body) = line.frame().await?;
         match Reply::parse(kind, &body)? {
             Reply::Accepted(_) => Ok((line, body)),
@@ -200,9 +192,7 @@ pub(super) async fn open<C: Connector>(
             _ => Err(SourceError::OutOfPlace),
         }
     };
-    timeout(PATIENCE, opening)
-        .await
-        .unwrap_or(Err(SourceError::Silent))
+    timeout(PATIENCE, opening).await.unwrap_or(Err(SourceError::Silent))
 }
 
 /// Asks a source for a program's manifest.
@@ -217,107 +207,12 @@ pub(super) async fn manifest<C: Connector>(
     let asking = async {
         let (kind, bytes) = line.frame().await?;
         let (last, _) = line.frame().await?;
-        if kind == Kind::Manifest && last == Kind::End {
-            Ok(bytes)
-        } else {
-            Err(SourceError::OutOfPlace)
-        }
+        if kind == Kind::Manifest && last == Kind::End { Ok(bytes) } else { Err(SourceError::OutOfPlace) }
     };
-    let bytes = timeout(MANIFEST_PATIENCE, asking)
-        .await
-        .unwrap_or(Err(SourceError::Silent))?;
+    let bytes = timeout(MANIFEST_PATIENCE, asking).await.unwrap_or(Err(SourceError::Silent))?;
     // Best effort: everything is here.
     let _ = timeout(PATIENCE, line.stream.close()).await;
     Ok(Program::decode_expecting(bytes, program)?)
-}
-
-/// A stream, with what is on the way out and what came in.
-pub(super) struct Line<S> {
-    stream: S,
-    out: Vec<u8>,
-    /// How much of `out` was written.
-    written: usize,
-    unflushed: bool,
-    buffer: Vec<u8>,
-    /// How much of `buffer` came in.
-    filled: usize,
-}
-
-impl<S: Stream> Line<S> {
-    /// Puts a request on the way; [`Self::exchange`] sends it.
-    fn say(&mut self, request: &Request) {
-        self.out.drain(..self.written);
-        self.written = 0;
-        self.out.extend(request.encode());
-    }
-
-    /// Sends what is on the way out, and reads until nothing more is ready or the buffer (which must have room)
-    /// is full. Gives false at the end of the stream. Nothing is lost if it is dropped.
-    async fn exchange(&mut self) -> io::Result<bool> {
-        poll_fn(|cx| self.poll_exchange(cx)).await
-    }
-
-    fn poll_exchange(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        if let Poll::Ready(result) = self.poll_send(cx) {
-            result?;
-        }
-        let before = self.filled;
-        while self.filled < self.buffer.len() {
-            match Pin::new(&mut self.stream).poll_read(cx, &mut self.buffer[self.filled..])? {
-                Poll::Pending if self.filled == before => return Poll::Pending,
-                Poll::Pending | Poll::Ready(0) => break,
-                Poll::Ready(len) => self.filled += len,
-            }
-        }
-        Poll::Ready(Ok(self.filled > before))
-    }
-
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.out.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                len => self.written += len,
-            }
-            self.unflushed = true;
-        }
-        if self.unflushed {
-            ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-            self.unflushed = false;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// Reads one frame, which may be longer than the buffer; for the few that are not chunks.
-    async fn frame(&mut self) -> Result<(Kind, Vec<u8>), SourceError> {
-        let mut body = Vec::new();
-        let mut header = None;
-        loop {
-            if header.is_none()
-                && let Some(bytes) = self.buffer[..self.filled].first_chunk::<HEADER_LEN>()
-            {
-                header = Some(Header::parse(*bytes, Side::Source)?);
-                self.take(HEADER_LEN);
-            }
-            if let Some(Header { kind, len }) = header {
-                // Grows with what comes, not with what was announced.
-                let here = self.filled.min(len - body.len());
-                body.extend_from_slice(&self.buffer[..here]);
-                self.take(here);
-                if body.len() == len {
-                    return Ok((kind, body));
-                }
-            }
-            if !self.exchange().await? {
-                return Err(SourceError::Ended);
-            }
-        }
-    }
-
-    /// Forgets the first bytes of the buffer.
-    fn take(&mut self, len: usize) {
-        self.buffer.copy_within(len..self.filled, 0);
-        self.filled -= len;
-    }
 }
 
 /// What is wrong with what came in.
@@ -355,17 +250,10 @@ impl Work {
             let Header { kind, len } = Header::parse(*header, Side::Source).map_err(Fault::Frame)?;
             let Some(body) = rest.get(..len) else {
                 // No other frame is in place here, and only a chunk is sure to fit the buffer.
-                return if matches!(kind, Kind::Chunk | Kind::End) {
-                    Ok(())
-                } else {
-                    Err(Fault::OutOfPlace)
-                };
+                return if matches!(kind, Kind::Chunk | Kind::End) { Ok(()) } else { Err(Fault::OutOfPlace) };
             };
             self.parsed += HEADER_LEN + len;
-            match (
-                Reply::parse(kind, body).map_err(Fault::Frame)?,
-                self.owed.pop_front(),
-            ) {
+            match (Reply::parse(kind, body).map_err(Fault::Frame)?, self.owed.pop_front()) {
                 (Reply::Chunk(index, bytes), owed) => {
                     if owed != Some(Owed::Chunk(index)) {
                         return Err(Fault::Unasked(index));
@@ -381,7 +269,7 @@ impl Work {
 
     /// Has the chunks that are in the line's buffer verified and written, unless enough is in work already.
     fn hand_over<S>(&mut self, line: &mut Line<S>, bundle: &Arc<Bundle>) {
-        if self.chunks.is_empty() || self.jobs.len() == MAX_JOBS {
+        if self.chunks.is_empty() || self.jobs.len() >= MAX_JOBS {
             return;
         }
         let mut next = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER]);
@@ -392,10 +280,7 @@ impl Work {
         self.parsed = 0;
         let (chunks, bundle) = (std::mem::take(&mut self.chunks), bundle.clone());
         self.jobs.spawn_blocking(move || {
-            let batch: Vec<_> = chunks
-                .into_iter()
-                .map(|(index, place)| (index, &full[place]))
-                .collect();
+            let batch: Vec<_> = chunks.into_iter().map(|(index, place)| (index, &full[place])).collect();
             let written = bundle.write_chunks(&batch);
             (full, written)
         });

@@ -10,6 +10,11 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    FutureExt as _, StreamExt as _,
+    future::{AbortHandle, Abortable, BoxFuture, abortable},
+    stream::FuturesUnordered,
+};
 use parlor_proto::{
     content::{Event, Fetch, MAX_SOURCES, Output, frames::Refusal},
     identity::PeerId,
@@ -19,7 +24,7 @@ use parlor_proto::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet, spawn_blocking},
+    task::spawn_blocking,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -118,9 +123,7 @@ pub async fn fetch_manifest<C: Connector>(
     program: ProgramId,
     right: &[u8],
 ) -> Result<Program, FetchError> {
-    manifest(connector, peer, program, right)
-        .await
-        .map_err(|source| FetchError::of(peer, source))
+    manifest(connector, peer, program, right).await.map_err(|source| FetchError::of(peer, source))
 }
 
 /// Fetches what is missing of a copy. When it returns, the copy is complete; that it survives a loss of power
@@ -128,7 +131,7 @@ pub async fn fetch_manifest<C: Connector>(
 pub async fn fetch<C: Connector>(
     connector: Arc<C>,
     wanted: Wanted,
-    progress: &watch::Sender<Progress>,
+    progress: watch::Sender<Progress>,
 ) -> Result<(), FetchError> {
     let (bundle, role) = (wanted.bundle.clone(), wanted.role);
     blocking({
@@ -156,6 +159,9 @@ async fn blocking<T: Send + 'static>(
         .unwrap_or_else(|error| Err(BundleError::io("".as_ref(), io::Error::other(error))))
 }
 
+/// An asker at work; gives whom it asked, its number and why it ended.
+type Running = BoxFuture<'static, (PeerId, u64, SourceError)>;
+
 /// A source, as the driver has it.
 struct Contact {
     /// Failures in a row.
@@ -163,28 +169,29 @@ struct Contact {
     /// Which of all askers it is: an earlier one of the same source may come to its end late.
     asker: u64,
     asks: mpsc::Sender<Vec<std::ops::Range<u32>>>,
-    task: AbortHandle,
+    stop: AbortHandle,
 }
 
-struct Driver<'a, C> {
+struct Driver<C> {
     connector: Arc<C>,
     wanted: Wanted,
     machine: Fetch,
     started: Instant,
     contacts: HashMap<PeerId, Contact>,
-    tasks: JoinSet<(PeerId, u64, SourceError)>,
+    /// Askers run within the fetch's own task: to wake another for each batch costs more than they do.
+    running: FuturesUnordered<Abortable<Running>>,
     /// How many askers were started.
     askers: u64,
     tell: mpsc::Sender<(PeerId, Told)>,
     told: mpsc::Receiver<(PeerId, Told)>,
-    progress: &'a watch::Sender<Progress>,
+    progress: watch::Sender<Progress>,
     done: bool,
     /// What became of the source that was given up last.
     failure: Option<FetchError>,
 }
 
-impl<'a, C: Connector> Driver<'a, C> {
-    fn new(connector: Arc<C>, wanted: Wanted, progress: &'a watch::Sender<Progress>) -> Self {
+impl<C: Connector> Driver<C> {
+    fn new(connector: Arc<C>, wanted: Wanted, progress: watch::Sender<Progress>) -> Self {
         let (tell, told) = mpsc::channel(MAX_NEWS);
         let (program, have) = (wanted.bundle.program(), wanted.bundle.have());
         let chunks = program.chunks_for(wanted.role);
@@ -201,7 +208,7 @@ impl<'a, C: Connector> Driver<'a, C> {
             machine,
             started: Instant::now(),
             contacts: HashMap::new(),
-            tasks: JoinSet::new(),
+            running: FuturesUnordered::new(),
             askers: 0,
             tell,
             told,
@@ -215,36 +222,28 @@ impl<'a, C: Connector> Driver<'a, C> {
         self.step(Event::Tick);
         if !self.done {
             let mut seen = HashSet::new();
-            let sources: Vec<PeerId> = self
-                .wanted
-                .sources
-                .iter()
-                .copied()
-                .filter(|peer| seen.insert(*peer))
-                .collect();
-            sources
-                .into_iter()
-                .take(MAX_SOURCES)
-                .for_each(|peer| self.contact(peer, 0));
+            let sources: Vec<PeerId> =
+                self.wanted.sources.iter().copied().filter(|peer| seen.insert(*peer)).collect();
+            sources.into_iter().take(MAX_SOURCES).for_each(|peer| self.contact(peer, 0));
         }
         while !self.done {
             if self.contacts.is_empty() {
                 return Err(self.failure.unwrap_or(FetchError::NoSource));
             }
-            let deadline = self
-                .machine
-                .deadline()
-                .map(|at| self.started + Duration::from_millis(at.0));
+            let deadline = self.machine.deadline().map(|at| self.started + Duration::from_millis(at.0));
             tokio::select! {
-                // What an asker told comes before that it is over.
                 biased;
                 Some((peer, told)) = self.told.recv() => self.heard(peer, told)?,
-                Some(result) = self.tasks.join_next() => match result {
-                    Ok((peer, asker, error)) => self.over(peer, asker, error),
-                    // Stopped by us; what follows from that was done then.
-                    Err(error) if error.is_cancelled() => {}
-                    Err(error) => std::panic::resume_unwind(error.into_panic()),
-                },
+                // An error: stopped by us; what follows from that was done then.
+                Some(ended) = self.running.next() => {
+                    // What an asker told comes before that it is over.
+                    while let Ok((peer, told)) = self.told.try_recv() {
+                        self.heard(peer, told)?;
+                    }
+                    if let Ok((peer, asker, error)) = ended {
+                        self.over(peer, asker, error);
+                    }
+                }
                 () = sleep_until(deadline.unwrap_or(self.started)), if deadline.is_some() => self.step(Event::Tick),
             }
         }
@@ -266,14 +265,8 @@ impl<'a, C: Connector> Driver<'a, C> {
                     let before = self.machine.missing();
                     self.step(Event::Verified { peer, chunk });
                     if self.machine.missing() < before {
-                        let len = self
-                            .wanted
-                            .bundle
-                            .program()
-                            .chunk(chunk)
-                            .map_or(0, |chunk| chunk.len);
-                        self.progress
-                            .send_modify(|progress| progress.bytes_done += u64::from(len));
+                        let len = self.wanted.bundle.program().chunk(chunk).map_or(0, |chunk| chunk.len);
+                        self.progress.send_modify(|progress| progress.bytes_done += u64::from(len));
                     }
                 }
                 if let Some(chunk) = written.bad {
@@ -303,27 +296,19 @@ impl<'a, C: Connector> Driver<'a, C> {
 
     /// An asker came to its end.
     fn over(&mut self, peer: PeerId, asker: u64, error: SourceError) {
-        if self
-            .contacts
-            .get(&peer)
-            .is_none_or(|contact| contact.asker != asker)
-        {
+        if self.contacts.get(&peer).is_none_or(|contact| contact.asker != asker) {
             return;
         }
         let final_fault = error.is_final() && !matches!(error, SourceError::Refused(_));
         self.retry_or_give_up(peer, error);
-        self.step(if final_fault {
-            Event::Broken { peer }
-        } else {
-            Event::SourceLost { peer }
-        });
+        self.step(if final_fault { Event::Broken { peer } } else { Event::SourceLost { peer } });
     }
 
     fn retry_or_give_up(&mut self, peer: PeerId, error: SourceError) {
         let Some(contact) = self.contacts.remove(&peer) else {
             return;
         };
-        contact.task.abort();
+        contact.stop.abort();
         tracing::debug!(%peer, %error, "a source of a program failed");
         if error.is_final() || contact.attempts + 1 >= MAX_ATTEMPTS {
             self.failure = Some(FetchError::of(peer, error));
@@ -345,23 +330,17 @@ impl<'a, C: Connector> Driver<'a, C> {
             asks: receiver,
             told: self.tell.clone(),
         };
-        let pause = attempts
-            .checked_sub(1)
-            .map(|doublings| (FIRST_PAUSE * (1 << doublings)).min(MAX_PAUSE));
-        let task = self.tasks.spawn(async move {
-            if let Some(pause) = pause {
-                sleep(pause).await;
+        let pause = attempts.checked_sub(1).map(|doublings| (FIRST_PAUSE * (1 << doublings)).min(MAX_PAUSE));
+        let (running, stop) = abortable(
+            async move {
+                if let Some(pause) = pause {
+                    sleep(pause).await;
+                }
+                (peer, number, asker.run().await)
             }
-            (peer, number, asker.run().await)
-        });
-        self.contacts.insert(
-            peer,
-            Contact {
-                attempts,
-                asker: number,
-                asks,
-                task,
-            },
+            .boxed(),
         );
+        self.running.push(running);
+        self.contacts.insert(peer, Contact { attempts, asker: number, asks, stop });
     }
 }

@@ -4,12 +4,15 @@
 //! them. Not for: deciding about rights (an [`Authoriser`] does), making streams (a [`Connector`] does), and
 //! deciding whom to ask for what (the machine in [`parlor_proto::content`] does).
 //!
-//! The idea: a stream is kept busy. A source reads ahead from disk while it sends; an asker has more asked
-//! for than is on the way, and hashes and writes on other threads while more arrives. Each side has few large
-//! buffers that go round, so that memory stays small however slow the other side is.
+//! The idea: a stream is kept busy. A source sends what the system has in memory as it is read, and reads ahead
+//! while it sends what must come from the disk; an asker has more asked for than is on the way, and hashes and
+//! writes on another thread while more arrives. Each side has few buffers that go round, so that memory stays
+//! small however slow the other side is; and threads wake one another for batches, not for chunks, since on a
+//! fast network waking costs as much as the work.
 
 mod asker;
 mod fetch;
+mod line;
 mod source;
 #[cfg(test)]
 mod tests;

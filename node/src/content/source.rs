@@ -2,9 +2,12 @@
 
 use std::{
     collections::HashMap,
+    future::poll_fn,
     io,
     ops::Range,
+    pin::{Pin, pin},
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -18,7 +21,7 @@ use parlor_proto::{
 };
 use tokio::{
     task::{JoinHandle, spawn_blocking},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Authoriser, BATCH, BUFFER, PATIENCE, Stream};
@@ -29,6 +32,9 @@ pub const MAX_STREAMS: usize = 64;
 
 /// The most streams served to one peer at a time.
 pub const MAX_STREAMS_PER_PEER: usize = 4;
+
+/// How many chunks are read at a time from the system's memory: few, so that they are still near when sent.
+const CACHED_BATCH: usize = 4;
 
 /// How long an asker may ask nothing before its stream is closed.
 const IDLE: Duration = Duration::from_secs(60);
@@ -68,28 +74,16 @@ pub enum ServeError {
 impl<A: Authoriser> Source<A> {
     /// Serves what is on `shelf` to whom `authoriser` lets.
     pub fn new(shelf: Arc<Bundles>, authoriser: A) -> Self {
-        Self {
-            shelf,
-            authoriser,
-            streams: Mutex::default(),
-        }
+        Self { shelf, authoriser, streams: Mutex::default() }
     }
 
     /// Serves one stream until the asker closes it; tells how many bytes of chunks were sent.
     pub async fn serve<S: Stream>(&self, peer: PeerId, mut stream: S) -> Result<u64, ServeError> {
-        let opened = timeout(PATIENCE, self.open(peer, &mut stream))
-            .await
-            .map_err(|_| ServeError::Stalled)?;
+        let opened =
+            timeout(PATIENCE, self.open(peer, &mut stream)).await.map_err(|_| ServeError::Stalled)?;
         let result = match opened {
             Ok((served, _place)) => {
-                Serving {
-                    stream: &mut stream,
-                    served,
-                    spare: Vec::new(),
-                    sent: 0,
-                }
-                .run()
-                .await
+                Serving { stream: &mut stream, served, spare: Vec::new(), sent: 0 }.run().await
             }
             Err(ServeError::Refused(refusal)) => {
                 send(&mut stream, &Reply::Refused(refusal).encode()).await?;
@@ -108,11 +102,7 @@ impl<A: Authoriser> Source<A> {
             return Err(FrameError::Body(Kind::Open).into());
         };
         let place = self.take_place(peer).ok_or(ServeError::Refused(Refusal::Busy))?;
-        let role = self
-            .authoriser
-            .authorise(peer, program, &right)
-            .await
-            .map_err(ServeError::Refused)?;
+        let role = self.authoriser.authorise(peer, program, &right).await.map_err(ServeError::Refused)?;
         let shelf = self.shelf.clone();
         let bundle = blocking(move || shelf.get(program)).await?;
         let bundle = bundle.filter(|bundle| bundle.complete() >= Some(role));
@@ -129,10 +119,7 @@ impl<A: Authoriser> Source<A> {
             return None;
         }
         streams.insert(peer, of_peer + 1);
-        Some(Place {
-            streams: &self.streams,
-            peer,
-        })
+        Some(Place { streams: &self.streams, peer })
     }
 }
 
@@ -171,42 +158,32 @@ struct Serving<'a, S> {
 
 impl<S: Stream> Serving<'_, S> {
     async fn run(mut self) -> Result<u64, ServeError> {
-        send(
-            self.stream,
-            &Reply::Accepted(&self.served.allowed.to_bitmap()).encode(),
-        )
-        .await?;
+        send(self.stream, &Reply::Accepted(&self.served.allowed.to_bitmap()).encode()).await?;
         self.stream.flush().await?;
         loop {
-            match timeout(IDLE, receive(self.stream))
-                .await
-                .map_err(|_| ServeError::Stalled)??
-            {
+            match timeout(IDLE, receive(self.stream)).await.map_err(|_| ServeError::Stalled)?? {
                 None => return Ok(self.sent),
                 Some(Request::Open { .. }) => return Err(FrameError::Kind(Kind::Open as u8).into()),
                 Some(Request::WantManifest) => {
-                    send(
-                        self.stream,
-                        &Reply::Manifest(self.served.bundle.program().bytes()).encode(),
-                    )
-                    .await?;
+                    send(self.stream, &Reply::Manifest(self.served.bundle.program().bytes()).encode())
+                        .await?;
                     send(self.stream, &Reply::End.encode()).await?;
                 }
                 Some(Request::Want(ranges)) => self.answer(&ranges).await?,
             }
-            timeout(PATIENCE, self.stream.flush())
-                .await
-                .map_err(|_| ServeError::Stalled)??;
+            timeout(PATIENCE, self.stream.flush()).await.map_err(|_| ServeError::Stalled)??;
         }
     }
 
-    /// Sends chunks, reading the next batch while one is sent.
+    /// Sends chunks. What the system has in memory is sent as it is read; from the first chunk that must come
+    /// from the disk, the next batch is read while one is sent.
     async fn answer(&mut self, ranges: &[Range<u32>]) -> Result<(), ServeError> {
         let chunks: Vec<ChunkIndex> = ranges.iter().cloned().flatten().map(ChunkIndex).collect();
         if !chunks.iter().all(|chunk| self.served.allowed.contains(*chunk)) {
             return Err(ServeError::Beyond);
         }
-        let mut batches = chunks.chunks(BATCH).map(<[ChunkIndex]>::to_vec);
+        let slow = self.answer_cached(&chunks).await?;
+        let mut batches = chunks[slow..].chunks(BATCH).map(<[ChunkIndex]>::to_vec);
         let mut next = batches.next().map(|batch| self.read(batch));
         while let Some(reading) = next {
             let (buffer, len) = joined(reading.await)?;
@@ -217,6 +194,31 @@ impl<S: Stream> Serving<'_, S> {
         }
         self.sent -= (chunks.len() * CHUNK_HEADER_LEN) as u64;
         send(self.stream, &Reply::End.encode()).await
+    }
+
+    /// Sends the first chunks as long as they are in memory; tells how many.
+    async fn answer_cached(&mut self, chunks: &[ChunkIndex]) -> Result<usize, ServeError> {
+        let mut buffer = self.spare.pop().unwrap_or_else(|| vec![0; BUFFER]);
+        let mut done = 0;
+        for batch in chunks.chunks(CACHED_BATCH) {
+            let (mut end, mut read) = (0, 0);
+            for chunk in batch {
+                let body = end + CHUNK_HEADER_LEN;
+                let Some(len) = self.served.bundle.read_chunk_cached(*chunk, &mut buffer[body..]) else {
+                    break;
+                };
+                end = frame_chunk(&mut buffer, end, *chunk, len);
+                read += 1;
+            }
+            send(self.stream, &buffer[..end]).await?;
+            self.sent += end as u64;
+            done += read;
+            if read < batch.len() {
+                break;
+            }
+        }
+        self.spare.push(buffer);
+        Ok(done)
     }
 
     /// Starts reading a batch, as frames; gives the buffer and how much of it is filled.
@@ -238,6 +240,14 @@ impl<S: Stream> Serving<'_, S> {
     }
 }
 
+/// Writes the header of a chunk whose `len` bytes were read to behind it; gives the end of the frame.
+fn frame_chunk(buffer: &mut [u8], start: usize, chunk: ChunkIndex, len: usize) -> usize {
+    let body = start + CHUNK_HEADER_LEN;
+    // A chunk is 64 KiB at most.
+    buffer[start..body].copy_from_slice(&chunk_header(chunk, u32::try_from(len).unwrap_or(u32::MAX)));
+    body + len
+}
+
 /// Reads one request; none if the asker has closed the stream.
 async fn receive<S: Stream>(stream: &mut S) -> Result<Option<Request>, ServeError> {
     let mut header = [0; HEADER_LEN];
@@ -253,16 +263,30 @@ async fn receive<S: Stream>(stream: &mut S) -> Result<Option<Request>, ServeErro
 
 /// Writes all of `bytes`, as long as the asker takes some of it from time to time.
 async fn send<S: Stream>(stream: &mut S, mut bytes: &[u8]) -> Result<(), ServeError> {
-    while !bytes.is_empty() {
-        let len = timeout(PATIENCE, stream.write(bytes))
-            .await
-            .map_err(|_| ServeError::Stalled)??;
-        if len == 0 {
-            return Err(io::Error::from(io::ErrorKind::WriteZero).into());
+    // One timer for all of it, asked only when nothing moves: to set one for each write costs as much as a write.
+    let (mut timer, mut moved) = (pin!(sleep(PATIENCE)), false);
+    poll_fn(|cx| {
+        while !bytes.is_empty() {
+            match Pin::new(&mut *stream).poll_write(cx, bytes)? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into())),
+                Poll::Ready(len) => {
+                    bytes = &bytes[len..];
+                    moved = true;
+                }
+                Poll::Pending => {
+                    while timer.as_mut().poll(cx).is_ready() {
+                        if !std::mem::take(&mut moved) {
+                            return Poll::Ready(Err(ServeError::Stalled));
+                        }
+                        timer.as_mut().reset(Instant::now() + PATIENCE);
+                    }
+                    return Poll::Pending;
+                }
+            }
         }
-        bytes = &bytes[len..];
-    }
-    Ok(())
+        Poll::Ready(Ok(()))
+    })
+    .await
 }
 
 async fn blocking<T: Send + 'static>(

@@ -22,10 +22,7 @@ impl Folder {
         // Folders yet to be read, with their paths within the program. Their depth is bounded by `FilePath`.
         let mut folders = vec![(root.to_owned(), String::new())];
         while let Some((folder, prefix)) = folders.pop() {
-            let failed = |source| ImportError::Open {
-                path: folder.clone(),
-                source,
-            };
+            let failed = |source| ImportError::Open { path: folder.clone(), source };
             for entry in fs::read_dir(&folder).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 seen += 1;
@@ -42,23 +39,13 @@ impl Folder {
                 }
                 let checked = FilePath::new(&path).map_err(|error| EntryError::Name(error).of(&path))?;
                 // Not followed: this is the link itself.
-                let found = entry
-                    .metadata()
-                    .map_err(|error| EntryError::Read(error).of(&path))?;
+                let found = entry.metadata().map_err(|error| EntryError::Read(error).of(&path))?;
                 if found.is_dir() {
                     folders.push((entry.path(), format!("{path}/")));
                 } else if found.is_file() {
-                    items.push(Item {
-                        path: checked,
-                        size: found.len(),
-                        place: entry.path(),
-                    });
+                    items.push(Item { path: checked, size: found.len(), place: entry.path() });
                 } else {
-                    let error = if found.is_symlink() {
-                        EntryError::Link
-                    } else {
-                        EntryError::Special
-                    };
+                    let error = if found.is_symlink() { EntryError::Link } else { EntryError::Special };
                     return Err(error.of(path));
                 }
             }

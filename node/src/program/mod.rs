@@ -135,10 +135,7 @@ pub enum EntryError {
 
 impl EntryError {
     fn of(self, name: impl Into<String>) -> ImportError {
-        ImportError::Entry {
-            name: name.into(),
-            source: self,
-        }
+        ImportError::Entry { name: name.into(), source: self }
     }
 }
 
@@ -164,28 +161,15 @@ impl Staged {
 
 /// Makes a program of a folder or an `.xdc` file. Its files are staged on `shelf`. Blocks.
 pub fn import(path: &Path, shelf: &Bundles) -> Result<Staged, ImportError> {
-    let failed = |source| ImportError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| ImportError::Open { path: path.to_owned(), source };
     let kind = fs::metadata(path).map_err(failed)?.file_type();
     let fallback = path.canonicalize().map_err(failed)?;
-    let fallback = if kind.is_dir() {
-        fallback.file_name()
-    } else {
-        fallback.file_stem()
-    };
-    let title = fallback
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+    let fallback = if kind.is_dir() { fallback.file_name() } else { fallback.file_stem() };
+    let title = fallback.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     if kind.is_dir() {
         stage(&mut folder::Folder::list(path)?, &title, shelf)
     } else if kind.is_file() {
-        stage(
-            &mut xdc::Xdc::list(File::open(path).map_err(failed)?)?,
-            &title,
-            shelf,
-        )
+        stage(&mut xdc::Xdc::list(File::open(path).map_err(failed)?)?, &title, shelf)
     } else {
         Err(ImportError::NotAProgram(path.to_owned()))
     }
@@ -245,12 +229,7 @@ fn stage<S: Source>(source: &mut S, fallback: &str, shelf: &Bundles) -> Result<S
         let name = item.path.as_str();
         let reader = source.open(&item.place).map_err(|error| error.of(name))?;
         let chunks = copy(reader, item.size, &target, name)?;
-        entries.push(FileEntry {
-            path: item.path,
-            role: Role::Everyone,
-            size: item.size,
-            chunks,
-        });
+        entries.push(FileEntry { path: item.path, role: Role::Everyone, size: item.size, chunks });
     }
     let settings = Settings::read(&files.join(SETTINGS))?;
     let program = Program::new(describe(settings, entries, fallback)?)?;
@@ -289,29 +268,20 @@ fn copy(mut from: impl Read, size: u64, to: &Path, name: &str) -> Result<Vec<Chu
     let (mut chunks, mut left) = (Vec::new(), size);
     loop {
         let len = fill(&mut from, &mut buffer).map_err(|error| EntryError::Read(error).of(name))?;
-        left = left
-            .checked_sub(len as u64)
-            .ok_or_else(|| EntryError::Length.of(name))?;
+        left = left.checked_sub(len as u64).ok_or_else(|| EntryError::Length.of(name))?;
         if len == 0 {
             break;
         }
         chunks.push(ChunkHash(*blake3::hash(&buffer[..len]).as_bytes()));
         file.write_all(&buffer[..len]).map_err(failed)?;
     }
-    if left == 0 {
-        Ok(chunks)
-    } else {
-        Err(EntryError::Length.of(name))
-    }
+    if left == 0 { Ok(chunks) } else { Err(EntryError::Length.of(name)) }
 }
 
 fn describe(settings: Settings, mut files: Vec<FileEntry>, fallback: &str) -> Result<Manifest, ImportError> {
     for rule in &settings.host {
         let mut matched = false;
-        for file in files
-            .iter_mut()
-            .filter(|file| settings::matches(rule, file.path.as_str()))
-        {
+        for file in files.iter_mut().filter(|file| settings::matches(rule, file.path.as_str())) {
             matched = file.path.as_str() != INDEX;
             if !matched {
                 break;

@@ -93,16 +93,10 @@ fn copies<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Co
         Copies::Exactly(copies) => (copies, copies),
         Copies::Between { min, max } => (min, max),
     };
-    CopiesRule::between(min, max)
-        .map(Some)
-        .map_err(|error: CopiesRuleError| D::Error::custom(error))
+    CopiesRule::between(min, max).map(Some).map_err(|error: CopiesRuleError| D::Error::custom(error))
 }
 
 /// Whether a rule for the host's files means this one: its path, or a folder (ending in a slash) it is in.
 pub(super) fn matches(rule: &str, path: &str) -> bool {
-    if rule.ends_with('/') {
-        path.starts_with(rule)
-    } else {
-        path == rule
-    }
+    if rule.ends_with('/') { path.starts_with(rule) } else { path == rule }
 }

@@ -30,10 +30,7 @@ pub(super) struct Xdc {
 impl Xdc {
     /// Lists the files and refuses what needs no unpacking to be refused.
     pub(super) fn list(file: File) -> Result<Self, ImportError> {
-        let packed = file
-            .metadata()
-            .map_err(|error| ImportError::Zip(error.into()))?
-            .len();
+        let packed = file.metadata().map_err(|error| ImportError::Zip(error.into()))?.len();
         let second = file.try_clone().map_err(|error| ImportError::Zip(error.into()))?;
         let zip = ZipIterable::try_new(BufReader::new(file), Default::default()).map_err(ImportError::Zip)?;
         // The two directories of a zip must agree: programs that read one or the other must see the same.
@@ -45,11 +42,7 @@ impl Xdc {
         for entry in zip.files().map_err(ImportError::Zip)? {
             items.extend(check(entry.map_err(ImportError::Zip)?.into())?);
         }
-        Ok(Self {
-            reader: BufReader::with_capacity(64 * 1024, second),
-            packed,
-            items,
-        })
+        Ok(Self { reader: BufReader::with_capacity(64 * 1024, second), packed, items })
     }
 }
 
@@ -70,11 +63,7 @@ fn check(entry: OwnedZipFileEntry) -> Result<Option<Item<OwnedZipFileEntry>>, Im
     if entry.is_dir() || path.parts().any(is_litter) {
         return Ok(None);
     }
-    Ok(Some(Item {
-        path,
-        size: entry.size(),
-        place: entry,
-    }))
+    Ok(Some(Item { path, size: entry.size(), place: entry }))
 }
 
 impl Source for Xdc {
@@ -85,10 +74,8 @@ impl Source for Xdc {
     }
 
     fn open<'a>(&'a mut self, place: &'a OwnedZipFileEntry) -> Result<Box<dyn Read + 'a>, EntryError> {
-        let file = place
-            .as_ref()
-            .with_reader(&mut self.reader, ZipReadOptions::new())
-            .map_err(EntryError::Zip)?;
+        let file =
+            place.as_ref().with_reader(&mut self.reader, ZipReadOptions::new()).map_err(EntryError::Zip)?;
         // One byte more shows a file that is longer than it says; a bomb's rest is never unpacked.
         Ok(Box::new(file.take(place.size() + 1)))
     }

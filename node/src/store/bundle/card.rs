@@ -68,14 +68,8 @@ pub fn write_card(bundle: &Bundle, role: Role, note: &[u8], to: &Path) -> Result
     if bundle.complete() < Some(role) {
         return Err(BundleError::Incomplete.into());
     }
-    let failed = |source| CardError::File {
-        path: to.to_owned(),
-        source,
-    };
-    let folder = to
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let failed = |source| CardError::File { path: to.to_owned(), source };
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     write_zip(bundle, role, note, BufWriter::new(file.as_file_mut())).map_err(|error| match error {
         CardError::Zip(ZipError::Io(source)) => failed(source),
@@ -96,8 +90,7 @@ fn write_zip(bundle: &Bundle, role: Role, note: &[u8], to: impl Write + Seek) ->
     }
     let mut buffer = vec![0; CHUNK_SIZE as usize];
     for (index, entry) in bundle.program().files_for(role) {
-        zip.start_file(format!("{FILES_DIR}/{}", entry.path), options)
-            .map_err(CardError::Zip)?;
+        zip.start_file(format!("{FILES_DIR}/{}", entry.path), options).map_err(CardError::Zip)?;
         for chunk in bundle.program().chunks_of_file(index) {
             let len = bundle.read_chunk(ChunkIndex(chunk), &mut buffer)?;
             zip.write_all(&buffer[..len]).map_err(io)?;
@@ -109,10 +102,7 @@ fn write_zip(bundle: &Bundle, role: Role, note: &[u8], to: impl Write + Seek) ->
 /// Reads a card: the bundle, complete for everyone or the host, and the note. If the card is bad, nothing of
 /// it is left on the shelf that was not there before.
 pub fn read_card(from: &Path, shelf: &Bundles) -> Result<(Arc<Bundle>, Vec<u8>), CardError> {
-    let failed = |source| CardError::File {
-        path: from.to_owned(),
-        source,
-    };
+    let failed = |source| CardError::File { path: from.to_owned(), source };
     let file = File::open(from).map_err(failed)?;
     let mut zip = ZipIterable::try_new(BufReader::new(file), Default::default()).map_err(CardError::Zip)?;
     if zip.len() > MAX_FILES + 2 {
@@ -144,18 +134,10 @@ fn read_part<R: Read + Seek>(
         return Err(wrong());
     }
     let mut bytes = Vec::new();
-    let file = entry
-        .with_reader(parts.reader_mut(), ZipReadOptions::new())
-        .map_err(CardError::Zip)?;
+    let file = entry.with_reader(parts.reader_mut(), ZipReadOptions::new()).map_err(CardError::Zip)?;
     let io = |error| CardError::Zip(ZipError::Io(error));
-    file.take(longest as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(io)?;
-    if bytes.len() > longest {
-        Err(wrong())
-    } else {
-        Ok(bytes)
-    }
+    file.take(longest as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() > longest { Err(wrong()) } else { Ok(bytes) }
 }
 
 fn read_files<R: Read + Seek>(bundle: &Bundle, parts: &mut ZipIterableFiles<R>) -> Result<(), CardError> {
@@ -167,18 +149,15 @@ fn read_files<R: Read + Seek>(bundle: &Bundle, parts: &mut ZipIterableFiles<R>) 
     while let Some(entry) = parts.next() {
         let entry = entry.map_err(CardError::Zip)?;
         let name = entry.name().map_err(CardError::Zip)?.into_owned();
-        let path = name
-            .strip_prefix(FILES_DIR)
-            .and_then(|name| name.strip_prefix('/'));
+        let path = name.strip_prefix(FILES_DIR).and_then(|name| name.strip_prefix('/'));
         let index = path.and_then(|path| bundle.program().find(path));
         let Some(index) = index.filter(|index| *index >= next && !entry.encrypted()) else {
             return Err(CardError::Part(name));
         };
         next = index + 1;
         bundle.lay_out(bundle.program().manifest().files[index].role)?;
-        let mut file = entry
-            .with_reader(parts.reader_mut(), ZipReadOptions::new())
-            .map_err(CardError::Zip)?;
+        let mut file =
+            entry.with_reader(parts.reader_mut(), ZipReadOptions::new()).map_err(CardError::Zip)?;
         for chunk in bundle.program().chunks_of_file(index).map(ChunkIndex) {
             let len = fill(&mut file, &mut buffer).map_err(|error| CardError::Zip(ZipError::Io(error)))?;
             if bundle.write_chunks(&[(chunk, &buffer[..len])])?.bad.is_some() {
@@ -186,8 +165,5 @@ fn read_files<R: Read + Seek>(bundle: &Bundle, parts: &mut ZipIterableFiles<R>) 
             }
         }
     }
-    bundle
-        .complete()
-        .map(drop)
-        .ok_or(CardError::Part("files".to_owned()))
+    bundle.complete().map(drop).ok_or(CardError::Part("files".to_owned()))
 }

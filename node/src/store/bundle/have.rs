@@ -7,6 +7,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
 };
 
@@ -32,22 +33,16 @@ impl HaveFile {
     /// Opens the file or begins it. A torn end is cut off.
     pub(super) fn open(path: &Path) -> Result<Self, BundleError> {
         let failed = |source| BundleError::io(path, source);
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed)?;
-        let mut this = Self {
-            file,
-            path: path.to_owned(),
-            len: 0,
-        };
+        let file = OpenOptions::new().read(true).append(true).create(true).open(path).map_err(failed)?;
+        let mut this = Self { file, path: path.to_owned(), len: 0 };
         let found = this.file.metadata().map_err(failed)?.len();
-        if found < MAGIC.len() as u64 {
-            this.write(&MAGIC)?;
-        } else {
+        let mut magic = [0; MAGIC.len()];
+        if this.file.read_exact_at(&mut magic, 0).is_ok() && magic == MAGIC {
             this.len = found - (found - MAGIC.len() as u64) % 4;
             this.file.set_len(this.len).map_err(failed)?;
+        } else {
+            this.file.set_len(0).map_err(failed)?;
+            this.write(&MAGIC)?;
         }
         Ok(this)
     }
@@ -89,8 +84,5 @@ pub(super) fn read(path: &Path, universe: u32) -> (ChunkSet, bool) {
 
 /// The file that notes just these chunks.
 pub(super) fn contents(chunks: &ChunkSet) -> Vec<u8> {
-    MAGIC
-        .into_iter()
-        .chain(chunks.iter().flat_map(|chunk| chunk.0.to_be_bytes()))
-        .collect()
+    MAGIC.into_iter().chain(chunks.iter().flat_map(|chunk| chunk.0.to_be_bytes())).collect()
 }

@@ -23,6 +23,8 @@ mod files;
 mod have;
 mod shelf;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{
@@ -94,10 +96,9 @@ impl BundleError {
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
-                path,
-                source: Some(source),
-            },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, source: Some(source) }
+            }
             _ => Self::Io { path, source },
         }
     }
@@ -119,6 +120,8 @@ pub struct Bundle {
     program: Program,
     files: FileCache,
     removed: AtomicBool,
+    /// Held while the files are synced, which takes long.
+    settling: Mutex<()>,
     state: Mutex<State>,
 }
 
@@ -150,9 +153,7 @@ impl Bundle {
     #[must_use]
     pub fn complete(&self) -> Option<Role> {
         let state = self.state();
-        [Role::Host, Role::Everyone]
-            .into_iter()
-            .find(|role| self.is_complete(&state, *role))
+        [Role::Host, Role::Everyone].into_iter().find(|role| self.is_complete(&state, *role))
     }
 
     /// Opens a file of a complete copy, to read it, and tells its length in bytes.
@@ -178,37 +179,41 @@ impl Bundle {
 
     /// Reads a chunk into the beginning of `buffer` (at least [`CHUNK_SIZE`] bytes long); tells its length.
     pub fn read_chunk(&self, index: ChunkIndex, buffer: &mut [u8]) -> Result<usize, BundleError> {
-        if !self.state().have.contains(index) {
-            return Err(if self.program.chunk(index).is_some() {
-                BundleError::Incomplete
-            } else {
-                BundleError::Unknown
-            });
-        }
-        self.not_removed()?;
-        let chunk = self.program.chunk(index).ok_or(BundleError::Unknown)?;
+        let chunk = self.readable(index)?;
         let len = chunk.len as usize;
         self.read_at(&chunk, &mut buffer[..len])?;
         Ok(len)
     }
 
-    /// Makes the files of a copy for `role` at their full length, and checks that the disk has room for what
-    /// is missing. To be called before chunks are written; calling it again is cheap.
-    pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
-        let mut missing = self.program.chunks_for(role);
-        {
-            let state = self.state();
-            missing.remove_all(&state.have);
-            if missing.is_empty() && self.is_complete(&state, role) && state.laid_out >= Some(role) {
-                return Ok(());
-            }
+    /// Like [`Self::read_chunk`] if the system has the chunk in memory; else, or if anything is wrong, nothing.
+    /// The one call here that does not block.
+    pub(crate) fn read_chunk_cached(&self, index: ChunkIndex, buffer: &mut [u8]) -> Option<usize> {
+        let chunk = self.readable(index).ok()?;
+        let len = chunk.len as usize;
+        let entry = &self.program.manifest().files[chunk.file];
+        self.files.read_cached(chunk.file, entry, &mut buffer[..len], chunk.offset).then_some(len)
+    }
+
+    fn readable(&self, index: ChunkIndex) -> Result<Chunk, BundleError> {
+        let chunk = self.program.chunk(index).ok_or(BundleError::Unknown)?;
+        if !self.state().have.contains(index) {
+            return Err(BundleError::Incomplete);
         }
         self.not_removed()?;
-        files::check_room(&self.dir, self.program.size_of(&missing))?;
-        let mut folders = HashSet::new();
-        for (_, entry) in self.program.files_for(role) {
-            self.files.create(entry, &mut folders)?;
+        Ok(chunk)
+    }
+
+    /// Makes the files of a copy for `role` at their full length and reserves their room on disk. To be called
+    /// before chunks are written; calling it again is cheap.
+    pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
+        self.not_removed()?;
+        if self.state().laid_out >= Some(role) {
+            return Ok(());
         }
+        let entries = || self.program.files_for(role).map(|(_, entry)| entry);
+        files::check_room(&self.dir, self.files.room_needed(entries()))?;
+        let mut folders = HashSet::new();
+        entries().try_for_each(|entry| self.files.create(entry, &mut folders))?;
         let mut state = self.state();
         state.laid_out = state.laid_out.max(Some(role));
         Ok(())
@@ -237,6 +242,7 @@ impl Bundle {
     /// Syncs the files of a complete copy and says so on disk, so that the next start need not hash them
     /// again. Does nothing if it was done. The bundle is of full use without it.
     pub fn settle(&self) -> Result<(), BundleError> {
+        let _one_at_a_time = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let role = self.complete().ok_or(BundleError::Incomplete)?;
         if self.state().settled >= Some(role) {
             return Ok(());
@@ -244,11 +250,7 @@ impl Bundle {
         self.not_removed()?;
         // Files without bytes have no chunk that would have made them.
         self.lay_out(role)?;
-        files::sync_all(
-            &self.dir,
-            &self.files,
-            self.program.files_for(role).map(|(_, entry)| entry),
-        )?;
+        files::sync_all(&self.dir, &self.files, self.program.files_for(role).map(|(_, entry)| entry))?;
         files::write_whole(&self.dir, COMPLETE_FILE, role.to_string().as_bytes())?;
         let mut state = self.state();
         state.settled = Some(role);
@@ -263,11 +265,7 @@ impl Bundle {
     fn note(&self, chunks: &[ChunkIndex]) -> Result<(), BundleError> {
         let mut state = self.state();
         let State { have, noted, .. } = &mut *state;
-        let new: Vec<ChunkIndex> = chunks
-            .iter()
-            .copied()
-            .filter(|chunk| !have.contains(*chunk))
-            .collect();
+        let new: Vec<ChunkIndex> = chunks.iter().copied().filter(|chunk| !have.contains(*chunk)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -283,12 +281,7 @@ impl Bundle {
     }
 
     fn read_at(&self, chunk: &Chunk, buffer: &mut [u8]) -> Result<(), BundleError> {
-        self.files.read_at(
-            chunk.file,
-            &self.program.manifest().files[chunk.file],
-            buffer,
-            chunk.offset,
-        )
+        self.files.read_at(chunk.file, &self.program.manifest().files[chunk.file], buffer, chunk.offset)
     }
 
     /// Whether the chunk on disk is what the manifest says. An unreadable one is not.
@@ -305,11 +298,7 @@ impl Bundle {
     }
 
     fn not_removed(&self) -> Result<(), BundleError> {
-        if self.removed.load(Ordering::Acquire) {
-            Err(BundleError::Removed)
-        } else {
-            Ok(())
-        }
+        if self.removed.load(Ordering::Acquire) { Err(BundleError::Removed) } else { Ok(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

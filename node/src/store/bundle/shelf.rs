@@ -53,10 +53,7 @@ impl Bundles {
                 fs::remove_dir_all(&path).map_err(|source| BundleError::io(&path, source))?;
             }
         }
-        Ok(Self {
-            root: root.to_owned(),
-            places: Mutex::default(),
-        })
+        Ok(Self { root: root.to_owned(), places: Mutex::default() })
     }
 
     /// The folder.
@@ -147,9 +144,7 @@ impl Bundles {
             return Ok(false);
         }
         let trash = self.at(id, |place| {
-            let trash = self
-                .root
-                .join(format!("{TRASH_PREFIX}{id}-{:016x}", rand::random::<u64>()));
+            let trash = self.root.join(format!("{TRASH_PREFIX}{id}-{:016x}", rand::random::<u64>()));
             fs::rename(&dir, &trash).map_err(|source| BundleError::io(&dir, source))?;
             if let Some(bundle) = place.upgrade() {
                 bundle.removed.store(true, Ordering::Release);
@@ -213,28 +208,21 @@ fn load(dir: PathBuf, id: ProgramId) -> Result<Bundle, BundleError> {
     candidates.insert_all(&noted);
     candidates.remove_all(&sure);
 
-    let state = State {
-        have: sure,
-        noted: None,
-        settled,
-        laid_out: settled,
-    };
+    let state = State { have: sure, noted: None, settled, laid_out: settled };
     let bundle = Bundle {
         dir,
         program,
         files,
         removed: AtomicBool::new(false),
+        settling: Mutex::new(()),
         state: Mutex::new(state),
     };
     if !candidates.is_empty() {
         let mut buffer = Box::new([0; CHUNK_SIZE as usize]);
         let mut found = candidates.clone();
-        candidates
-            .iter()
-            .filter(|chunk| !bundle.is_there(*chunk, &mut buffer))
-            .for_each(|chunk| {
-                found.remove(chunk);
-            });
+        candidates.iter().filter(|chunk| !bundle.is_there(*chunk, &mut buffer)).for_each(|chunk| {
+            found.remove(chunk);
+        });
         exact &= found == noted;
         bundle.state().have.insert_all(&found);
         if !exact {
@@ -263,9 +251,7 @@ fn read_manifest(dir: &Path) -> Result<Vec<u8>, BundleError> {
 
 fn read_marker(dir: &Path) -> Option<Role> {
     let text = fs::read_to_string(dir.join(COMPLETE_FILE)).ok()?;
-    [Role::Everyone, Role::Host]
-        .into_iter()
-        .find(|role| role.to_string() == text)
+    [Role::Everyone, Role::Host].into_iter().find(|role| role.to_string() == text)
 }
 
 /// Whether the files of a settled copy are still there at their full length.
