@@ -10,7 +10,7 @@ use std::sync::{
 
 use parlor_proto::{
     identity::{Identity, PeerId},
-    ids::SessionId,
+    ids::{ProgramId, SessionId},
     session::{Contact, MAX_ADDRESSES},
 };
 use serde::Serialize;
@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use crate::{
     billing::Outbox,
     overlay::Overlay,
-    store::{Bundles, Store, StoreError},
+    store::{Bundle, BundleError, Bundles, Store, StoreError},
 };
 
 /// Events that a slow listener may lag behind before it loses the oldest.
@@ -159,6 +159,15 @@ impl Context {
         let addresses = self.overlay.addresses().await;
         let addresses = addresses.iter().map(ToString::to_string).take(MAX_ADDRESSES).collect();
         Contact { peer: self.me(), name: self.nickname.clone(), addresses }
+    }
+
+    /// The files of a program, if anything of it is here. Looking may take a while: what a killed node left is
+    /// hashed again.
+    pub async fn bundle(&self, program: ProgramId) -> Result<Option<Arc<Bundle>>, BundleError> {
+        let bundles = Arc::clone(&self.bundles);
+        let found = tokio::task::spawn_blocking(move || bundles.get(program));
+        // A join error: the runtime is shutting down.
+        found.await.unwrap_or_else(|_| Ok(None))
     }
 
     /// Remembers where somebody is.

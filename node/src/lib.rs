@@ -29,5 +29,7 @@ pub mod runtime;
 pub mod session;
 pub mod store;
 pub mod supply;
+#[cfg(test)]
+mod tests;
 
 pub use node::{Config, Node, StartError, Started};

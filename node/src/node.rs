@@ -5,7 +5,7 @@
 use std::{
     net::SocketAddr,
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -117,8 +117,8 @@ pub struct Node {
     started: Instant,
     stop: CancellationToken,
     socket: PathBuf,
-    // Last: the home stays locked until everything above is gone.
-    _home: Home,
+    /// Locked until [`Node::stop`]; a node that is just dropped unlocks it last.
+    home: Mutex<Option<Home>>,
 }
 
 /// A node, and where its console is.
@@ -189,7 +189,7 @@ impl Node {
             started: Instant::now(),
             stop: CancellationToken::new(),
             socket: socket.clone(),
-            _home: home,
+            home: Mutex::new(Some(home)),
         });
         node.run(events);
         console::serve_socket(Arc::clone(&node), &socket, node.stop.clone())
@@ -206,6 +206,8 @@ impl Node {
         let _ = std::fs::remove_file(&self.socket);
         self.billing.book().close().await;
         self.context.store.close().await;
+        // Nothing is written any more: whoever holds this node still does not keep the next one out.
+        drop(self.home.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
     /// What all parts share.

@@ -31,7 +31,8 @@ async fn converse(home: &Path, command: &Command, json: bool) -> Result<(), Clie
     let bar = progress_bar(json);
     let mut last: Option<Value> = None;
     while let Some(line) = answer.next().await? {
-        if line["event"] == "progress" && !json {
+        // For people only: with `--json` the answer is one object.
+        if line["event"] == "progress" {
             bar.set_length(line["total"].as_u64().unwrap_or(0));
             bar.set_position(line["done"].as_u64().unwrap_or(0));
             continue;

@@ -109,16 +109,15 @@ pub async fn execute(
         Command::Programs => {
             let programs = context.store.programs().await?;
             let tickets = context.store.tickets().await?;
-            let programs = programs.iter().map(|entry| program(node, entry, &tickets));
-            json!({"programs": programs.collect::<Vec<_>>()})
+            let mut items = Vec::new();
+            for entry in &programs {
+                items.push(program(node, entry, &tickets).await);
+            }
+            json!({"programs": items})
         }
         Command::Program(ProgramCommand::Remove { name }) => {
             let entry = library::find(context, &name).await?;
-            let needs = |session: &SessionView| session.program == entry.program && !session.is_over();
-            if sessions.list().await.iter().any(needs) {
-                return Err(library::LibraryError::InUse(name).into());
-            }
-            library::remove(context, entry.program).await?;
+            sessions.remove_program(entry.program).await?;
             json!({"program": entry.program, "name": entry.name, "removed": true})
         }
         Command::Ticket(command) => ticket(node, command).await?,
@@ -317,8 +316,8 @@ fn copies_json(rule: CopiesRule) -> Value {
     }
 }
 
-fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> Value {
-    let bundle = node.context().bundles.get(entry.program).ok().flatten();
+async fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> Value {
+    let bundle = node.context().bundle(entry.program).await.ok().flatten();
     let manifest = bundle.as_ref().map(|bundle| bundle.program().manifest());
     let role = bundle.as_ref().and_then(|bundle| bundle.complete());
     let held = tickets.iter().filter(|held| held.ledger.ticket().program == entry.program);
@@ -396,15 +395,23 @@ async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> 
     let context = node.context();
     let entry = library::find(context, &command.name).await?;
     let invite = contacts(node, &command.invite).await?;
-    let session = match node.sessions().host(entry.program, invite.clone()).await {
-        // What the user brought needs nobody's leave: this node is its origin.
-        Err(SessionError::NoTicket) if entry.origin.is_none() => {
-            origin::issue_to_self(context, &entry).await?;
-            node.sessions().host(entry.program, invite).await?
-        }
-        opened => opened?,
-    };
-    view(node, session).await
+    // What the user brought needs nobody's leave: this node is its origin.
+    if entry.origin.is_none() && !has_ticket_for(node, &entry, &invite).await? {
+        origin::issue_to_self(context, &entry).await?;
+    }
+    view(node, node.sessions().host(entry.program, invite).await?).await
+}
+
+/// Whether a ticket is good now and has copies for all of these, or as many as a new one would have.
+async fn has_ticket_for(node: &Node, entry: &LibraryEntry, invite: &[Contact]) -> Result<bool, StoreError> {
+    let (context, now) = (node.context(), clock::now());
+    let tickets = context.store.tickets().await?;
+    Ok(tickets.iter().map(|held| &held.ledger).any(|ledger| {
+        let ticket = ledger.ticket();
+        ticket.program == entry.program
+            && ticket.check(context.me(), now).is_ok()
+            && (ledger.used() == 0 || library::has_copies_for(ledger, invite))
+    }))
 }
 
 async fn contacts(node: &Node, who: &[String]) -> Result<Vec<Contact>, CommandError> {

@@ -1,10 +1,10 @@
 //! The two ways in: a Unix socket for the command line, and a loopback port for the console page.
 //!
-//! The socket is as private as the home that it lies in (mode 0700). The port can be reached by every page in
+//! The socket is its owner's alone (mode 0600). The port can be reached by every page in
 //! the user's browser, so that it asks for a token that only the console's address carries, accepts no other
 //! `Host` than its own (DNS rebinding), and answers no page of another origin.
 
-use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc};
+use std::{convert::Infallible, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -67,6 +67,8 @@ pub fn serve_socket(node: Arc<Node>, socket: &Path, stop: CancellationToken) -> 
         _ => {}
     }
     let listener = UnixListener::bind(socket)?;
+    // The home may be open to others, or too deep for the socket to lie in it.
+    std::fs::set_permissions(socket, std::fs::Permissions::from_mode(0o600))?;
     let app = Router::new().route("/control", post(control)).with_state(node);
     let serving = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned());
     tokio::spawn(async { serving.await });

@@ -178,10 +178,10 @@ impl Driver {
         };
         // Whoever posted may have stopped waiting: then nobody needs the reply.
         if let Err(error) = written.await {
-            let error: StoreError = error;
+            let error: Arc<StoreError> = Arc::new(error);
             tracing::error!(session = %inner.session, %error, "updates could not be written");
             for (_, reply) in batch.replies {
-                let _ = reply.send(Err(PostError::Closed));
+                let _ = reply.send(Err(PostError::Store(Arc::clone(&error))));
             }
             return;
         }

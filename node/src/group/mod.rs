@@ -64,6 +64,7 @@ struct Inner {
     commands: mpsc::Sender<Command>,
     newest: watch::Receiver<u64>,
     realtime: broadcast::Sender<Realtime>,
+    stop: CancellationToken,
     _stop: DropGuard,
 }
 
@@ -84,8 +85,8 @@ pub enum PostError {
     Closed,
     #[error("the update has {0} bytes: at most {MAX_PAYLOAD} are allowed")]
     TooLarge(usize),
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    #[error("the update was not written: {0}")]
+    Store(#[source] Arc<StoreError>),
 }
 
 /// To the writer.
@@ -119,11 +120,17 @@ impl Group {
             commands,
             newest,
             realtime: broadcast::channel(REALTIME_LAG).0,
+            stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
         });
         let driver = driver::Driver::new(Arc::downgrade(&inner), identity, heads, newest_sender);
         tokio::spawn(driver.run(inbox, stop));
         Ok(Self { inner })
+    }
+
+    /// Ends its task, whoever still holds it: a log has one writer, and the session may be joined anew.
+    pub fn close(&self) {
+        self.inner.stop.cancel();
     }
 
     /// For those who must not keep it open.

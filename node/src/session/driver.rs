@@ -8,7 +8,7 @@ use std::{
 
 use parlor_proto::{
     identity::PeerId,
-    ids::{ProgramId, SessionId},
+    ids::{ProgramId, SessionId, TicketHash},
     program::Role,
     rights::{Ledger, Receipt, Right, TicketError, Verified},
     session::{
@@ -34,12 +34,17 @@ use crate::{
     supply::library,
 };
 
-/// Invitations that wait for the user's answer, at most; more are declined as busy.
+/// Invitations that led nowhere yet, at most: they wait for the user's answer, or the answer waits for the host
+/// to take it. More are turned away, unless a trusted contact invites.
 const MAX_INBOX: usize = 64;
 /// The same, of one host.
 const MAX_INBOX_OF_HOST: usize = 8;
-/// A clock that jumps, or a machine that is due at once again and again, does not spin the driver.
+/// A machine that is due at once again and again does not spin the driver.
 const LEAST_SLEEP: Duration = Duration::from_millis(10);
+/// The same, when its step failed: the disk is full, say.
+const SLEEP_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How soon it is noticed that the clock was set back, and all that is due with it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
 /// Why something cannot be done with a session.
 #[derive(Debug, thiserror::Error)]
@@ -51,12 +56,14 @@ pub enum SessionError {
     NotHost,
     #[error("this node hosts the session: only members can do that")]
     NotMember,
-    #[error("no copies left for this program: get a ticket with `parlor get` first")]
+    #[error("this node has no ticket for the program that is good now: get one with `parlor get`")]
     NoTicket,
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error("the program is not complete on this node: get it again with `parlor get`")]
     NoProgram,
+    #[error("the program is in use by a session: end it first")]
+    InUse,
     #[error("there are {MAX_SESSIONS} sessions already: end one first")]
     Full,
     #[error("the session does not run on this node now")]
@@ -128,7 +135,7 @@ impl Driver {
     ) -> Result<Self, StoreError> {
         let Surroundings { context, web, groups } = surroundings;
         let mut runs = HashMap::new();
-        for record in context.store.sessions(MAX_ENDED).await? {
+        for record in context.store.sessions().await? {
             let told = view::states(&record, None);
             let run = Run { told, record, doing: Doing::default() };
             runs.insert(run.record.session, run);
@@ -137,25 +144,36 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let open: Vec<_> =
-            self.runs.values().filter(|run| !run.record.ended).map(|run| run.record.session).collect();
-        for session in open {
-            self.input_or_log(
-                session,
-                Input::Host(HostInput::Restarted),
-                Input::Member(MemberInput::Restarted),
-            )
-            .await;
+        self.restart_all().await;
+        if let Err(error) = self.sweep_all().await {
+            tracing::warn!(%error, "discarded programs' files are still there");
         }
+        let (mut least, mut before) = (LEAST_SLEEP, clock::now());
         loop {
-            let sleep = self.next_due().map_or(Duration::from_secs(3600), |due| due.since(clock::now()));
+            let now = clock::now();
+            if now < std::mem::replace(&mut before, now) {
+                self.restart_all().await;
+            }
+            let sleep = self.next_due().map_or(LONGEST_SLEEP, |due| due.since(now));
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => return,
                 },
-                () = tokio::time::sleep(sleep.max(LEAST_SLEEP)) => self.tick().await,
+                () = tokio::time::sleep(sleep.clamp(least, LONGEST_SLEEP)) => {
+                    least = if self.tick().await { LEAST_SLEEP } else { SLEEP_AFTER_FAILURE };
+                }
             }
+        }
+    }
+
+    /// Whatever waits is said now: the node has just started, or what its clock said before counts no more.
+    async fn restart_all(&mut self) {
+        let open: Vec<_> =
+            self.runs.values().filter(|run| !run.record.ended).map(|run| run.record.session).collect();
+        for session in open {
+            let (host, member) = (HostInput::Restarted, MemberInput::Restarted);
+            self.input_or_log(session, Input::Host(host), Input::Member(member)).await;
         }
     }
 
@@ -167,16 +185,20 @@ impl Driver {
         self.runs.values().filter_map(due).min()
     }
 
-    async fn tick(&mut self) {
+    /// Whether all went well.
+    async fn tick(&mut self) -> bool {
         let now = clock::now();
         let is_due = |run: &&Run| match &run.record.role {
             SessionRole::Host(host) => host.due().is_some_and(|due| due <= now),
             SessionRole::Member(member) => member.due().is_some_and(|due| due <= now),
         };
         let due: Vec<_> = self.runs.values().filter(is_due).map(|run| run.record.session).collect();
+        let mut well = true;
         for session in due {
-            self.input_or_log(session, Input::Host(HostInput::Tick), Input::Member(MemberInput::Tick)).await;
+            let (host, member) = (Input::Host(HostInput::Tick), Input::Member(MemberInput::Tick));
+            well &= self.input_or_log(session, host, member).await;
         }
+        well
     }
 
     async fn command(&mut self, command: Command) {
@@ -193,6 +215,7 @@ impl Driver {
             Command::View(session, reply) => drop(reply.send(self.view(session).await)),
             Command::List(reply) => drop(reply.send(self.list().await)),
             Command::Launch(session, reply) => drop(reply.send(self.launch(session))),
+            Command::RemoveProgram(program, reply) => drop(reply.send(self.remove_program(program).await)),
             Command::SetAvailability(availability, reply) => {
                 self.availability = availability;
                 let _ = reply.send(());
@@ -200,14 +223,15 @@ impl Driver {
         }
     }
 
-    /// ST14: a session of the newest ticket of that program that has copies left.
+    /// ST14: a session of the newest ticket of that program that has a copy for each of those invited, if there
+    /// is one.
     async fn host(&mut self, program: ProgramId, invite: Vec<Contact>) -> Result<SessionId, SessionError> {
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
         }
         self.make_room().await?;
         let now = clock::now();
-        let bundle = self.context.bundles.get(program).map_err(library::LibraryError::from)?;
+        let bundle = self.context.bundle(program).await.map_err(library::LibraryError::from)?;
         let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
         let tickets = self.context.store.tickets().await?;
         let mut unusable = None;
@@ -221,7 +245,7 @@ impl Driver {
         let of_program =
             tickets.into_iter().map(|held| held.ledger).filter(|ledger| ledger.ticket().program == program);
         let mut candidates: Vec<_> = of_program.filter(usable).collect();
-        candidates.sort_by_key(|ledger| ledger.left() == 0);
+        candidates.sort_by_key(|ledger| (!library::has_copies_for(ledger, &invite), ledger.left() == 0));
         let none = unusable.map_or(SessionError::NoTicket, SessionError::Ticket);
         let ledger = candidates.into_iter().next().ok_or(none)?;
         let manifest = bundle.program().manifest();
@@ -288,25 +312,27 @@ impl Driver {
     /// ST27-29. A session that is over already can still have its program discarded.
     async fn end(&mut self, session: SessionId, keep: bool) -> Result<(), SessionError> {
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
-        let (over, program, input) = match &run.record.role {
-            SessionRole::Host(host) => {
-                let over = host.state() == HostState::Ended;
-                (over, host.ticket().program, Input::Host(HostInput::End))
-            }
+        let (over, program, ticket) = match &run.record.role {
+            SessionRole::Host(host) => (host.state() == HostState::Ended, host.ticket().program, None),
             SessionRole::Member(member) => {
-                let wish = if keep { MemberInput::Leave } else { MemberInput::Discard };
-                (member.state().is_final(), member.ticket().program, Input::Member(wish))
+                let ticket = member.ticket();
+                (member.state().is_final(), ticket.program, Some(ticket.hash()))
             }
         };
-        if over && keep {
-            return Err(if matches!(input, Input::Host(_)) {
-                HostError::Ended.into()
-            } else {
-                MemberError::Over.into()
-            });
+        let input = match ticket {
+            None if over && keep => return Err(HostError::Ended.into()),
+            Some(_) if over && keep => return Err(MemberError::Over.into()),
+            None => (!over).then_some(Input::Host(HostInput::End)),
+            Some(_) if keep => Some(Input::Member(MemberInput::Leave)),
+            // A member that discards gives its slot back, also after the end; but not one that it still uses.
+            Some(ticket) if self.uses_slot(ticket, session) => Some(Input::Member(MemberInput::DiscardLater)),
+            Some(_) => Some(Input::Member(MemberInput::Discard)),
+        };
+        if !keep {
+            // Noted first: what a crash interrupts is made up for at the next start.
+            self.context.store.keep_program(program, false).await?;
         }
-        // A member that discards gives its slot back, also after the end.
-        if !over || matches!(input, Input::Member(_)) {
+        if let Some(input) = input {
             self.input(session, input).await?;
         }
         if !keep {
@@ -315,20 +341,42 @@ impl Driver {
         Ok(())
     }
 
-    /// ST29: the program's files go, unless another session needs them.
-    async fn discard(&mut self, program: ProgramId) -> Result<(), SessionError> {
-        let needs = |run: &&Run| match &run.record.role {
+    /// Whether this node has, or is about to get, a slot of that ticket in another session than `but`.
+    fn uses_slot(&self, ticket: TicketHash, but: SessionId) -> bool {
+        self.runs.values().filter(|run| run.record.session != but).any(|run| match &run.record.role {
+            SessionRole::Host(_) => false,
+            SessionRole::Member(member) => {
+                let open = !member.state().is_final() && member.state() != MemberState::Invited;
+                member.ticket().hash() == ticket && open
+            }
+        })
+    }
+
+    fn is_needed(&self, program: ProgramId) -> bool {
+        self.runs.values().any(|run| match &run.record.role {
             SessionRole::Host(host) => host.ticket().program == program && host.group().is_some(),
             SessionRole::Member(member) => member.ticket().program == program && !member.state().is_final(),
-        };
+        })
+    }
+
+    /// ST29: the program's files go, unless another session needs them.
+    async fn discard(&self, program: ProgramId) -> Result<(), SessionError> {
         let offered = self.context.store.offers().await?.iter().any(|offer| offer.program == program);
         if offered {
             // Discarding a copy does not withdraw an offer: `program remove` does.
+            self.context.store.keep_program(program, true).await?;
             return Ok(());
         }
-        if self.runs.values().any(|run| needs(&run)) {
-            self.context.store.keep_program(program, false).await?;
+        if self.is_needed(program) {
             return Ok(());
+        }
+        Ok(library::remove(&self.context, program).await?)
+    }
+
+    /// What the user takes out of the library, which no session may need.
+    async fn remove_program(&self, program: ProgramId) -> Result<(), SessionError> {
+        if self.is_needed(program) {
+            return Err(SessionError::InUse);
         }
         Ok(library::remove(&self.context, program).await?)
     }
@@ -350,8 +398,8 @@ impl Driver {
         match self.input(session, input).await {
             Ok(()) => {
                 // Asked again, after it had declined or left.
-                if !was_invited && self.is_invited(session) {
-                    self.answer_by_rule(session, false).await;
+                if !was_invited {
+                    self.answer_by_rule(session).await;
                 }
                 self.taken(session, from)
             }
@@ -398,27 +446,20 @@ impl Driver {
                 return SessionResponse::Rejected(error.to_string());
             }
         };
-        let waits = |run: &&Run| {
-            matches!(&run.record.role, SessionRole::Member(member)
-            if member.state() == MemberState::Invited)
-        };
         let open = self.runs.values().filter(|run| !run.record.ended).count();
         if open >= MAX_SESSIONS {
             return SessionResponse::Later;
         }
-        let of_host = |run: &&Run| {
-            matches!(&run.record.role, SessionRole::Member(member)
-            if member.ticket().host == from)
-        };
-        let crowded = self.runs.values().filter(waits).count() >= MAX_INBOX
-            || self.runs.values().filter(waits).filter(of_host).count() >= MAX_INBOX_OF_HOST;
+        if self.is_crowded(from) && !self.trusts(from).await {
+            return SessionResponse::Rejected("this node's inbox is full: ask its user to make room".into());
+        }
         if let Err(error) = self.make_room().await {
             tracing::error!(%error, "old sessions cannot be removed");
             return SessionResponse::Later;
         }
         self.adopt(session, SessionRole::Member(Box::new(member)), clock::now());
         match self.input(session, Input::Member(MemberInput::Message { first, messages })).await {
-            Ok(()) => self.answer_by_rule(session, crowded).await,
+            Ok(()) => self.answer_by_rule(session).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "an invitation was not taken");
                 self.runs.remove(&session);
@@ -428,22 +469,39 @@ impl Driver {
         self.taken(session, from)
     }
 
-    /// ST20-21: an invitation that has just come is declined, accepted, or left to the user.
-    async fn answer_by_rule(&mut self, session: SessionId, crowded: bool) {
-        let Some(SessionRole::Member(member)) = self.runs.get(&session).map(|run| &run.record.role) else {
-            return;
+    /// Whether there are so many invitations that one more, of this host, has no place.
+    fn is_crowded(&self, host: PeerId) -> bool {
+        let open = self.runs.values().filter(|run| !run.record.ended);
+        let hosts = open.filter_map(|run| match &run.record.role {
+            SessionRole::Member(member) if member.slot().is_none() => Some(member.ticket().host),
+            _ => None,
+        });
+        let (mut all, mut of_host) = (0, 0);
+        for other in hosts {
+            all += 1;
+            of_host += usize::from(other == host);
+        }
+        all >= MAX_INBOX || of_host >= MAX_INBOX_OF_HOST
+    }
+
+    async fn trusts(&self, peer: PeerId) -> bool {
+        matches!(self.context.store.contact_of(peer).await, Ok(Some(contact)) if contact.trusted)
+    }
+
+    /// ST20-21: an invitation that has just come, and still stands, is declined, accepted, or left to the user.
+    async fn answer_by_rule(&mut self, session: SessionId) {
+        let member = match self.runs.get(&session).map(|run| &run.record.role) {
+            Some(SessionRole::Member(member)) if member.state() == MemberState::Invited => member,
+            _ => return,
         };
         let (name, host) = (member.ticket().name.clone(), member.ticket().host);
-        let (own_name, billing) =
-            (member.invitation().host.name.clone(), member.invitation().billing.clone());
-        if let Err(error) = self.context.note_places(&billing).await {
-            tracing::warn!(%session, %error, "where billing is was not noted");
-        }
-        let trusted =
-            matches!(self.context.store.contact_of(host).await, Ok(Some(contact)) if contact.trusted);
-        let answer = if crowded || self.is_busy() {
+        let own_name = member.invitation().host.name.clone();
+        let cheat = self.context.store.is_cheat(&host.to_string()).await.unwrap_or(false);
+        let answer = if cheat {
+            MemberInput::Decline(DeclineReason::User)
+        } else if self.is_busy() {
             MemberInput::Decline(DeclineReason::Busy)
-        } else if trusted {
+        } else if self.trusts(host).await {
             MemberInput::Accept
         } else {
             let host_name = self.context.name_of(host, &own_name).await;
@@ -474,8 +532,8 @@ impl Driver {
 
     async fn reached(&mut self, peer: PeerId) {
         let partner = |run: &&Run| match &run.record.role {
-            SessionRole::Host(host) => host.seats().contains_key(&peer) && host.due().is_some(),
-            SessionRole::Member(member) => member.ticket().host == peer && member.due().is_some(),
+            SessionRole::Host(host) => host.waits_for(peer),
+            SessionRole::Member(member) => member.ticket().host == peer && member.waits_for_host(),
         };
         let sessions: Vec<_> = self.runs.values().filter(partner).map(|run| run.record.session).collect();
         for session in sessions {
@@ -516,12 +574,15 @@ impl Driver {
         }
     }
 
-    async fn input_or_log(&mut self, session: SessionId, host: Input, member: Input) {
+    /// Whether it went well.
+    async fn input_or_log(&mut self, session: SessionId, host: Input, member: Input) -> bool {
         let is_host =
             matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Host(_)));
-        if let Err(error) = self.input(session, if is_host { host } else { member }).await {
+        let done = self.input(session, if is_host { host } else { member }).await;
+        if let Err(error) = &done {
             tracing::warn!(%session, %error, "a step of a session failed");
         }
+        done.is_ok()
     }
 
     /// The four moves of every step.
@@ -648,7 +709,8 @@ impl Driver {
         }
     }
 
-    /// ST29: a program that was to be discarded goes with the last session that needed it.
+    /// ST29: a program that was to be discarded goes with the last session that needed it, and a slot that was
+    /// to be given back with the last session that used it.
     async fn sweep(&mut self, session: SessionId) {
         let program = match self.runs.get(&session).map(|run| &run.record.role) {
             Some(SessionRole::Host(host)) => host.ticket().program,
@@ -659,6 +721,34 @@ impl Driver {
         if unwanted && let Err(error) = self.discard(program).await {
             tracing::warn!(%session, %error, "a discarded program's files are still there");
         }
+        if let Err(error) = self.give_back().await {
+            tracing::warn!(%session, %error, "a discarded copy was not given back");
+        }
+    }
+
+    /// At start: what a crash left to be discarded.
+    async fn sweep_all(&mut self) -> Result<(), SessionError> {
+        for entry in self.context.store.programs().await?.into_iter().filter(|entry| !entry.kept) {
+            self.discard(entry.program).await?;
+        }
+        self.give_back().await
+    }
+
+    async fn give_back(&mut self) -> Result<(), SessionError> {
+        let due = |run: &&Run| match &run.record.role {
+            SessionRole::Host(_) => false,
+            SessionRole::Member(member) => {
+                member.gives_back() && !self.uses_slot(member.ticket().hash(), run.record.session)
+            }
+        };
+        let due: Vec<_> = self.runs.values().filter(due).map(|run| run.record.session).collect();
+        for session in due {
+            // Neither the group nor what others see of the session changes with it.
+            for output in self.step(session, Input::Member(MemberInput::Discard)).await? {
+                self.carry_out(session, output).await;
+            }
+        }
+        Ok(())
     }
 
     fn launch(&self, session: SessionId) -> Result<String, SessionError> {

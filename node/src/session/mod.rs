@@ -76,6 +76,7 @@ enum Command {
     View(SessionId, Reply<SessionView>),
     List(oneshot::Sender<Vec<SessionView>>),
     Launch(SessionId, Reply<String>),
+    RemoveProgram(ProgramId, Reply<()>),
     SetAvailability(Availability, oneshot::Sender<()>),
 }
 
@@ -150,6 +151,11 @@ impl Sessions {
     /// An address that shows the session's web part once.
     pub async fn launch(&self, session: SessionId) -> Result<String, SessionError> {
         self.ask(|reply| Command::Launch(session, reply)).await
+    }
+
+    /// Takes a program out of the library, if no session needs it.
+    pub async fn remove_program(&self, program: ProgramId) -> Result<(), SessionError> {
+        self.ask(|reply| Command::RemoveProgram(program, reply)).await
     }
 
     /// Sets what becomes of invitations from now on.

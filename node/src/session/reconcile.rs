@@ -26,7 +26,7 @@ use crate::{
 
 /// How often a transfer's progress is told.
 const TELL: Duration = Duration::from_millis(200);
-/// The longest wait between tries of a transfer; a peer that comes into reach ends it early.
+/// The longest wait between tries of a transfer.
 const LAST_RETRY: Duration = Duration::from_secs(10);
 
 /// What is being done for one session.
@@ -67,7 +67,7 @@ impl Driver {
         let wanted = wanted(run);
         self.reconcile_group(session, wanted.group).await;
         self.reconcile_transfer(session, wanted.fetch);
-        self.reconcile_web(session, wanted.run);
+        self.reconcile_web(session, wanted.run).await;
     }
 
     /// The topic is open to exactly the members, and connections to them are kept.
@@ -76,7 +76,8 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&session) else { return };
         let doing = &mut run.doing;
         let Some(contacts) = wanted else {
-            if doing.group.take().is_some() {
+            if let Some(group) = doing.group.take() {
+                group.close();
                 self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
                 context.overlay.group_close(session).await;
                 for peer in std::mem::take(&mut doing.members) {
@@ -113,16 +114,16 @@ impl Driver {
             context.overlay.unkeep(*peer).await;
         }
         doing.members = peers;
-        let own_names = view::names(&run.record);
+        let own_names = view::authors(&run.record);
         let mut authors = BTreeMap::from([(context.me(), context.nickname.clone())]);
         for (peer, own_name) in own_names {
             if peer != context.me() {
                 authors.insert(peer, context.name_of(peer, &own_name).await);
             }
         }
-        if let Some(group) = &run.doing.group {
+        if let Some(group) = &doing.group {
             group.set_authors(authors);
-            group.set_members(run.doing.members.clone());
+            group.set_members(doing.members.clone());
         }
     }
 
@@ -134,11 +135,19 @@ impl Driver {
             None => run.doing.transfer = None,
             Some(_) if run.doing.transfer.is_some() => {}
             Some(right) => {
-                let total = match &run.record.role {
-                    SessionRole::Member(member) => member.invitation().size,
-                    SessionRole::Host(_) => 0,
+                let (total, billing) = match &run.record.role {
+                    SessionRole::Member(member) => {
+                        (member.invitation().size, member.invitation().billing.clone())
+                    }
+                    SessionRole::Host(_) => (0, Vec::new()),
                 };
-                let task = tokio::spawn(receive(context, session, right, commands));
+                let task = tokio::spawn(async move {
+                    // From here on there is something to bill, and the host's word was taken for more than this.
+                    if let Err(error) = context.note_places(&billing).await {
+                        tracing::warn!(%session, %error, "where billing is was not noted");
+                    }
+                    receive(context, session, right, commands).await;
+                });
                 let view = TransferView { done: 0, total, fetched: 0, waits: None };
                 run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), view });
             }
@@ -146,7 +155,8 @@ impl Driver {
     }
 
     /// ST26: the web part is there as long as the program runs.
-    fn reconcile_web(&mut self, session: SessionId, wanted: bool) {
+    async fn reconcile_web(&mut self, session: SessionId, wanted: bool) {
+        let context = Arc::clone(&self.context);
         let Some(run) = self.runs.get_mut(&session) else { return };
         let doing = &mut run.doing;
         if !wanted {
@@ -160,8 +170,7 @@ impl Driver {
             SessionRole::Host(host) => (host.ticket().program, host.ticket().name.clone(), true),
             SessionRole::Member(member) => (member.ticket().program, member.ticket().name.clone(), false),
         };
-        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), self.context.bundles.get(program))
-        else {
+        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), context.bundle(program).await) else {
             tracing::error!(%session, "the program's files are not where they were");
             return;
         };

@@ -6,7 +6,7 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::Role,
-    session::{HostState, Member, MemberState, RosterEntry, SeatState},
+    session::{HostState, Member, MemberState, RosterEntry, SeatState, host::Seat},
 };
 use serde::Serialize;
 
@@ -55,7 +55,7 @@ impl SessionView {
     /// Whether nothing follows any more.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        ["ended", "declined", "refused", "failed", "left", "removed"].contains(&self.state)
+        ["ended", "declined", "expired", "refused", "failed", "left", "removed"].contains(&self.state)
     }
 }
 
@@ -189,6 +189,15 @@ pub(super) fn names(record: &SessionRecord) -> BTreeMap<PeerId, String> {
     }
 }
 
+/// Whose updates belong to the session: all who have or had a slot, and the host.
+pub(super) fn authors(record: &SessionRecord) -> BTreeMap<PeerId, String> {
+    let mut names = names(record);
+    if let SessionRole::Host(host) = &record.role {
+        names.retain(|peer, _| host.seats().get(peer).is_some_and(Seat::has_slot));
+    }
+    names
+}
+
 impl Driver {
     pub(super) async fn view(&self, session: SessionId) -> Result<SessionView, SessionError> {
         let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
@@ -271,7 +280,7 @@ impl Driver {
         if member.state() != MemberState::Invited || invited.expires < clock::now() {
             return None;
         }
-        let here = self.context.bundles.get(ticket.program).ok().flatten();
+        let here = self.context.bundle(ticket.program).await.ok().flatten();
         let here = here.is_some_and(|bundle| bundle.complete() >= Some(Role::Everyone));
         Some(InvitationView {
             session: record.session,

@@ -80,14 +80,11 @@ impl Store {
         Ok(write.commit().await?)
     }
 
-    /// The newest `most` sessions, and all that are not over, oldest first.
-    pub async fn sessions(&self, most: u32) -> Result<Vec<SessionRecord>, StoreError> {
+    /// All sessions, oldest first.
+    pub async fn sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
         let rows: Vec<Row> = sqlx::query_as(
-            "SELECT session, role, label, created_at, ended, machine FROM sessions
-             WHERE ended = 0 OR session IN (SELECT session FROM sessions ORDER BY created_at DESC LIMIT ?)
-             ORDER BY created_at, session",
+            "SELECT session, role, label, created_at, ended, machine FROM sessions ORDER BY created_at, session",
         )
-        .bind(most)
         .fetch_all(self.pool())
         .await?;
         rows.into_iter().map(record).collect()

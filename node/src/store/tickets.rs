@@ -23,15 +23,15 @@ pub struct HeldTicket {
 }
 
 impl Store {
-    /// Notes a new ticket. One that is held already keeps its ledger.
+    /// Notes a new ticket. One that is held already keeps its ledger; whether it is new.
     pub async fn add_ledger(
         &self,
         write: &mut Transaction,
         ledger: &Ledger,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let ticket = ledger.ticket();
-        sqlx::query(
+        let added = sqlx::query(
             "INSERT INTO tickets (ticket, name, program, added_at, ledger) VALUES (?, ?, ?, ?, ?)
              ON CONFLICT (ticket) DO NOTHING",
         )
@@ -42,7 +42,7 @@ impl Store {
         .bind(to_blob(ledger))
         .execute(&mut **write)
         .await?;
-        Ok(())
+        Ok(added.rows_affected() > 0)
     }
 
     /// Notes what a held ticket's ledger has become, with whatever else belongs to the same step.

@@ -78,7 +78,7 @@ pub enum CardError {
 /// Writes a program of the library, the best right to it that this node has, and where to find its host.
 pub async fn write(context: &Context, name: &str, file: &Path) -> Result<ProgramId, CardError> {
     let entry = library::find(context, name).await?;
-    let bundle = context.bundles.get(entry.program).map_err(LibraryError::from)?;
+    let bundle = context.bundle(entry.program).await.map_err(LibraryError::from)?;
     let bundle = bundle.ok_or_else(|| LibraryError::NoSuchProgram(name.to_owned()))?;
     let tickets = context.store.tickets().await?;
     let held = tickets.iter().map(|held| held.ledger.ticket()).find(|ticket| ticket.program == entry.program);
@@ -109,10 +109,12 @@ pub async fn read(context: &Context, file: &Path) -> Result<CardContent, CardErr
     let mut write = context.store.write().await?;
     context.store.put_program(&mut write, &entry_of(&bundle, origin)).await?;
     if let Some(right) = &mine {
-        context.store.add_ledger(&mut write, &Ledger::new(right.ticket().clone()), now).await?;
-        let receipt = Receipt::new(right, None, ReceiptKind::Received, now);
-        let receipt = sign(&receipt, &context.identity)?;
-        context.outbox.enqueue(&mut write, right, &receipt, now).await?;
+        // The same card again (a preloaded one at every start) is no other reception.
+        if context.store.add_ledger(&mut write, &Ledger::new(right.ticket().clone()), now).await? {
+            let receipt = Receipt::new(right, None, ReceiptKind::Received, now);
+            let receipt = sign(&receipt, &context.identity)?;
+            context.outbox.enqueue(&mut write, right, &receipt, now).await?;
+        }
     }
     write.commit().await.map_err(StoreError::from)?;
     context.outbox.wake();

@@ -27,7 +27,7 @@ use crate::{
     clock,
     context::{Context, Event},
     overlay::RequestError,
-    store::StoreError,
+    store::{BundleError, StoreError},
 };
 
 /// How long to wait between tries while an origin is away, at the most.
@@ -46,6 +46,8 @@ pub enum GetError {
     #[error(transparent)]
     Transfer(#[from] TransferError),
     #[error(transparent)]
+    Bundle(#[from] BundleError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
@@ -58,6 +60,8 @@ pub struct Supplies {
     context: Arc<Context>,
     /// One drive a supply: the second `get` of the same waits for the first.
     driving: Mutex<HashSet<RequestId>>,
+    /// Held while a supply is looked for and, if there is none, begun: two `get`s of the same begin one.
+    beginning: tokio::sync::Mutex<()>,
     done: watch::Sender<()>,
 }
 
@@ -65,7 +69,7 @@ impl Supplies {
     /// None yet.
     #[must_use]
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context, driving: Mutex::default(), done: watch::channel(()).0 }
+        Self { context, driving: Mutex::default(), beginning: Default::default(), done: watch::channel(()).0 }
     }
 
     /// ST1-2: what `origin` offers.
@@ -87,13 +91,22 @@ impl Supplies {
         copies: Option<u32>,
         progress: watch::Sender<Progress>,
     ) -> Result<Verified<Ticket>, GetError> {
+        let supply = self.begin(origin, name, copies).await?;
+        self.drive(supply, progress).await
+    }
+
+    /// ST3: the supply that a crash or the user interrupted, else a new one. The request's name is on disk before
+    /// it is asked.
+    async fn begin(&self, origin: PeerId, name: &str, copies: Option<u32>) -> Result<Supply, GetError> {
+        let _beginning = self.beginning.lock().await;
         let open = self.context.store.open_supplies().await?;
         let same = |supply: &Supply| supply.origin() == origin && supply.wanted() == (name, copies);
-        let supply = match open.into_iter().find(same) {
-            Some(supply) => supply,
-            None => Supply::new(RequestId(rand::random()), origin, name.to_owned(), copies),
-        };
-        self.drive(supply, progress).await
+        if let Some(supply) = open.into_iter().find(same) {
+            return Ok(supply);
+        }
+        let supply = Supply::new(RequestId(rand::random()), origin, name.to_owned(), copies);
+        self.keep(&supply, Vec::new()).await?;
+        Ok(supply)
     }
 
     /// At start: what already has its ticket goes on by itself.
@@ -150,8 +163,6 @@ impl Supplies {
         mut supply: Supply,
         progress: watch::Sender<Progress>,
     ) -> Result<Verified<Ticket>, GetError> {
-        // ST3: the request's name is on disk before it is asked.
-        self.keep(&supply, Vec::new()).await?;
         if let Some(ask) = supply.ask() {
             let answer = if supply.origin() == self.context.me() {
                 origin::answer(&self.context, supply.origin(), ask).await
@@ -167,8 +178,15 @@ impl Supplies {
         }
         if let Some(right) = supply.right() {
             let origin = supply.origin();
-            transfer::fetch(&self.context, &right, vec![origin], &progress).await?;
-            self.step(&mut supply, SupplyInput::Received).await?;
+            match transfer::fetch(&self.context, &right, vec![origin], &progress).await {
+                Ok(_) => self.step(&mut supply, SupplyInput::Received).await?,
+                Err(error) if error.is_final() || error.is_gone() => {
+                    let lost = SupplyInput::ReceptionFailed(error.to_string());
+                    self.step(&mut supply, lost).await?;
+                    return Err(error.into());
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         match supply.state() {
             SupplyState::Held(ticket) => Ok(ticket.clone()),
@@ -190,14 +208,18 @@ impl Supplies {
             SupplyState::Held(ticket) => Some(ticket),
             _ => None,
         };
+        let bundle = match held {
+            // Taken out of the library at this very moment: then it has to be fetched again.
+            Some(ticket) => Some(
+                context.bundle(ticket.program).await?.ok_or(TransferError::Bundle(BundleError::Removed))?,
+            ),
+            None => None,
+        };
         let mut write = context.store.write().await?;
         context.store.put_supply(&mut write, supply).await?;
-        if let Some(ticket) = held {
-            let bundle = context.bundles.get(ticket.program).ok().flatten();
-            if let Some(bundle) = bundle {
-                let origin = Some(ticket.origin).filter(|origin| *origin != context.me());
-                context.store.put_program(&mut write, &entry_of(&bundle, origin)).await?;
-            }
+        if let (Some(ticket), Some(bundle)) = (held, &bundle) {
+            let origin = Some(ticket.origin).filter(|origin| *origin != context.me());
+            context.store.put_program(&mut write, &entry_of(bundle, origin)).await?;
             context.store.add_ledger(&mut write, &Ledger::new(ticket.clone()), now).await?;
         }
         for SupplyOutput::Receipt(item) in outputs {

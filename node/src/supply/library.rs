@@ -5,7 +5,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use parlor_proto::{identity::PeerId, ids::ProgramId};
+use parlor_proto::{identity::PeerId, ids::ProgramId, rights::Ledger, session::Contact};
 
 use crate::{
     clock,
@@ -28,8 +28,6 @@ pub enum LibraryError {
     NoSuchProgram(String),
     #[error("{0:?} is the beginning of several programs' ids: write more of it")]
     Ambiguous(String),
-    #[error("{0:?} is in use by a session: end it first")]
-    InUse(String),
 }
 
 /// Reads a directory or an `.xdc` into the library. `origin` is who supplied it, if not the user.
@@ -81,6 +79,13 @@ pub async fn find(context: &Context, name: &str) -> Result<LibraryEntry, Library
         (Some(_), Some(_)) => Err(LibraryError::Ambiguous(name.into())),
         _ => Err(LibraryError::NoSuchProgram(name.into())),
     }
+}
+
+/// Whether a ticket has a copy for each of these, or they have one of it already.
+#[must_use]
+pub fn has_copies_for(ledger: &Ledger, invited: &[Contact]) -> bool {
+    let new = invited.iter().filter(|contact| ledger.slot_of(contact.peer).is_none()).count();
+    u32::try_from(new).is_ok_and(|new| new <= ledger.left())
 }
 
 /// Takes a program and its files out of the library.

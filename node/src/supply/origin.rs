@@ -83,6 +83,8 @@ pub enum SupplyError {
     Right(#[from] RightError),
     #[error("that right is somebody else's")]
     NotYours,
+    #[error("that right is not one that this node serves")]
+    NotServed,
     #[error("that program is not here any more")]
     Gone,
     #[error("the host was proven to have given one copy to two members")]
@@ -161,7 +163,7 @@ pub async fn catalog(context: &Context) -> Result<CatalogResponse, StoreError> {
     let mut programs = Vec::new();
     for offer in context.store.offers().await?.into_iter().take(MAX_OFFERS) {
         // A program whose files were removed behind the node's back is not offered.
-        let Ok(Some(bundle)) = context.bundles.get(offer.program) else { continue };
+        let Ok(Some(bundle)) = context.bundle(offer.program).await else { continue };
         let manifest = bundle.program().manifest();
         programs.push(Offer {
             name: offer.name,
@@ -206,7 +208,7 @@ pub async fn issue(
     }
     let offer =
         context.store.offer(name).await?.ok_or_else(|| SupplyError::NoSuchProgram(name.to_owned()))?;
-    if context.bundles.get(offer.program)?.and_then(|bundle| bundle.complete()).is_none() {
+    if context.bundle(offer.program).await?.and_then(|bundle| bundle.complete()).is_none() {
         return Err(SupplyError::Gone);
     }
     if context.store.count_issued(host).await? >= MAX_TICKETS {
@@ -221,7 +223,7 @@ pub async fn issue(
 /// offer, if there is one.
 pub async fn issue_to_self(context: &Context, entry: &LibraryEntry) -> Result<(), SupplyError> {
     let offer = context.store.offer(&entry.name).await?.filter(|offer| offer.program == entry.program);
-    let bundle = context.bundles.get(entry.program)?.ok_or(SupplyError::Gone)?;
+    let bundle = context.bundle(entry.program).await?.ok_or(SupplyError::Gone)?;
     let own_terms = || OfferTerms {
         copies: bundle.program().manifest().copies,
         tariff: Tariff::FREE,
@@ -267,7 +269,7 @@ fn sign_ticket(
 }
 
 /// Whether `from` may have the program that `right` is about, and in which role. A right serves its holder
-/// alone.
+/// alone, and only with the one who gave it: anybody can be origin and host of tickets of their own.
 pub async fn authorise(
     context: &Context,
     from: PeerId,
@@ -277,9 +279,25 @@ pub async fn authorise(
     if right.holder() != from {
         return Err(SupplyError::NotYours);
     }
+    if !is_given_here(context, &right).await? {
+        return Err(SupplyError::NotServed);
+    }
     if context.store.is_cheat(&right.ticket().host.to_string()).await? {
         return Err(SupplyError::Cheat);
     }
     let role = if right.slot().is_some() { Role::Everyone } else { Role::Host };
     Ok((right, role))
+}
+
+/// A host's right is served by the ticket's origin; a member's by the ticket's host, as long as its ledger has
+/// that slot: not after it was given back.
+async fn is_given_here(context: &Context, right: &Right) -> Result<bool, StoreError> {
+    let ticket = right.ticket();
+    let Some(slot) = right.slot() else { return Ok(ticket.origin == context.me()) };
+    if ticket.host != context.me() {
+        return Ok(false);
+    }
+    let ledger = context.store.ledger(ticket.hash()).await?;
+    let held = ledger.as_ref().and_then(|ledger| ledger.slot_of(slot.member));
+    Ok(held.is_some_and(|held| held.hash() == slot.hash()))
 }

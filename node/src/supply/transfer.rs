@@ -13,7 +13,7 @@ use parlor_proto::{
 };
 use tokio::sync::watch;
 
-use super::origin;
+use super::origin::{self, SupplyError};
 use crate::{
     content::{self, Authoriser, Connector, FetchError, Wanted},
     context::Context,
@@ -43,6 +43,12 @@ pub enum TransferError {
 }
 
 impl TransferError {
+    /// Whether the source has not got the program any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::Refused { reason: Refusal::NotHere, .. }))
+    }
+
     /// Whether trying again is of no use.
     #[must_use]
     pub fn is_final(&self) -> bool {
@@ -81,7 +87,7 @@ pub async fn fetch(
     progress: &watch::Sender<Progress>,
 ) -> Result<Arc<Bundle>, TransferError> {
     let (program, role) = (right.ticket().program, role_of(right));
-    let here = context.bundles.get(program)?;
+    let here = context.bundle(program).await?;
     if let Some(bundle) = here.as_ref().filter(|bundle| bundle.complete() >= Some(role)) {
         return Ok(Arc::clone(bundle));
     }
@@ -137,7 +143,11 @@ async fn start(
     let mut last = FetchError::NoSource;
     for source in sources {
         match content::fetch_manifest(&**connector, *source, program, right).await {
-            Ok(manifest) => return Ok(context.bundles.create(&manifest)?),
+            Ok(manifest) => {
+                let bundles = Arc::clone(&context.bundles);
+                let created = tokio::task::spawn_blocking(move || bundles.create(&manifest));
+                return Ok(created.await.expect("making a bundle does not panic")?);
+            }
             Err(error) => last = error,
         }
     }
@@ -155,7 +165,9 @@ impl Authoriser for RightHolders {
             Ok(_) => Err(Refusal::NotAllowed),
             Err(error) => {
                 tracing::info!(?peer, %error, "a program was not served");
-                Err(Refusal::NotAllowed)
+                // What is the matter here is nothing to give up for there.
+                let here = matches!(error, SupplyError::Store(_) | SupplyError::Bundle(_));
+                Err(if here { Refusal::Busy } else { Refusal::NotAllowed })
             }
         }
     }

@@ -8,7 +8,10 @@
 //! right now (who is in the group, does the program run) is read off the state, so that a restart needs no
 //! history: see [`Host::group`] and [`Host::runs`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +21,7 @@ use super::{
 };
 use crate::{
     identity::{Identity, PeerId},
-    ids::SessionId,
+    ids::{SessionId, SlotHash},
     rights::{Ledger, Receipt, Right, SignError, Slot, Ticket, Verified, sign},
     time::Timestamp,
 };
@@ -63,6 +66,14 @@ pub struct Seat {
     slot: Option<Verified<Slot>>,
     expires: Timestamp,
     channel: Channel,
+}
+
+impl Seat {
+    /// Whether it has, or had, a slot: what it said in the group stays.
+    #[must_use]
+    pub fn has_slot(&self) -> bool {
+        self.slot.is_some()
+    }
 }
 
 /// What happens to a session, seen from its host.
@@ -133,6 +144,8 @@ pub struct HostContext<'a> {
     pub identity: &'a Identity,
     /// The copies of the session's ticket; to be stored in the same transaction.
     pub ledger: &'a mut Ledger,
+    /// Slots by which members are in other sessions ([`Host::slots_in_use`]): these are not taken back.
+    pub elsewhere: &'a BTreeSet<SlotHash>,
     /// The host itself, as members are to see it.
     pub me: &'a Contact,
     /// Where the ticket's billing peers are, as far as is known.
@@ -214,6 +227,13 @@ impl Host {
     #[must_use]
     pub fn seats(&self) -> &BTreeMap<PeerId, Seat> {
         &self.seats
+    }
+
+    /// The slots by which members are in this session.
+    pub fn slots_in_use(&self) -> impl Iterator<Item = SlotHash> {
+        let going_on = self.state != HostState::Ended;
+        let seats = self.seats.values().filter(move |seat| going_on && seat.state.in_group());
+        seats.filter_map(|seat| seat.slot.as_ref().map(Verified::hash))
     }
 
     /// Who is in the group now, the host not counted; `None` once there is no group any more.
@@ -371,8 +391,10 @@ impl Host {
             Message::Release(release) => {
                 let in_group = seat.state.in_group();
                 // One that does not stand up frees nothing, but who says so has gone all the same.
-                let of_sender = release.unverified().member == from;
-                let released = of_sender && context.ledger.release(release).is_ok();
+                let said = release.unverified();
+                // A release may be overtaken by the same member's coming in elsewhere, on the same slot.
+                let is_free = said.member == from && !context.elsewhere.contains(&said.slot);
+                let released = is_free && context.ledger.release(release).is_ok();
                 if in_group {
                     let why = released.then(|| "gave its copy back".to_owned());
                     self.give_up(from, SeatState::Left, why, context);

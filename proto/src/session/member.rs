@@ -38,6 +38,9 @@ pub struct Member {
     others: Vec<(Verified<Slot>, RosterEntry)>,
     running_since: Option<Timestamp>,
     why: Option<String>,
+    /// The copy is discarded, and the slot goes back as soon as no other session uses it.
+    #[serde(default)]
+    gives_back: bool,
     channel: Channel,
 }
 
@@ -151,6 +154,9 @@ pub enum MemberInput {
     Leave,
     /// ST29: the copy is discarded: its slot goes back to the host. A member that has not left yet leaves.
     Discard,
+    /// The same, while another session of the same ticket still uses the slot: it goes back later, when
+    /// [`MemberInput::Discard`] says so.
+    DiscardLater,
     /// The node has started anew.
     Restarted,
     /// The time that [`Member::due`] named has come.
@@ -256,6 +262,7 @@ impl Member {
             others: Vec::new(),
             running_since: None,
             why: None,
+            gives_back: false,
             channel: Channel::default(),
         })
     }
@@ -305,6 +312,12 @@ impl Member {
     #[must_use]
     pub fn slot(&self) -> Option<&Verified<Slot>> {
         self.slot.as_ref()
+    }
+
+    /// Whether the slot is to go back to the host: see [`MemberInput::DiscardLater`].
+    #[must_use]
+    pub fn gives_back(&self) -> bool {
+        self.gives_back
     }
 
     /// The right to a copy, once granted.
@@ -396,6 +409,12 @@ impl Member {
             MemberInput::Resume => self.resume(now)?,
             MemberInput::Leave => self.leave(context, &mut outputs)?,
             MemberInput::Discard => self.discard(context, &mut outputs)?,
+            MemberInput::DiscardLater => {
+                if !self.state.is_final() {
+                    self.leave(context, &mut outputs)?;
+                }
+                self.gives_back = self.slot.is_some();
+            }
             MemberInput::Tick => self.expire(now),
         }
         if let Some((first, messages)) = self.channel.poll(now) {
@@ -451,7 +470,7 @@ impl Member {
             return;
         }
         (self.invited, self.state, self.why) = (invited, MemberState::Invited, None);
-        (self.suspended, self.suspended_by_host) = (false, false);
+        (self.suspended, self.suspended_by_host, self.gives_back) = (false, false, false);
     }
 
     /// ST21-22: accepting is a supply request to the host.
@@ -658,7 +677,7 @@ impl Member {
         };
         let release = sign(&release, context.identity)?;
         self.channel.say(Message::Release(release.to_signed()), context.now);
-        self.slot = None;
+        (self.slot, self.gives_back) = (None, false);
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub enum SupplyInput {
     Answer(SupplyResponse),
     /// Every byte of the program is here and verified.
     Received,
+    /// It cannot be had any more: for people.
+    ReceptionFailed(String),
 }
 
 /// What a [`Supply`] wants done, besides what [`Supply::ask`] and [`Supply::right`] say.
@@ -152,6 +154,11 @@ impl Supply {
                 let receipt = sign(&receipt, identity)?;
                 self.state = SupplyState::Held(ticket.clone());
                 Ok(vec![SupplyOutput::Receipt(Box::new((right, receipt)))])
+            }
+            // Nothing was received, so nothing is owed; whoever asks again gets a ticket that may do better.
+            (SupplyInput::ReceptionFailed(why), SupplyState::Receiving(_)) => {
+                self.state = SupplyState::Refused(super::message::reason(why));
+                Ok(Vec::new())
             }
             _ => Ok(Vec::new()),
         }

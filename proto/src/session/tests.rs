@@ -22,7 +22,7 @@ use super::{
 use crate::{
     billing::Tariff,
     identity::{Identity, PeerId},
-    ids::{ProgramId, SessionId},
+    ids::{ProgramId, SessionId, SlotHash},
     rights::{Ledger, ReceiptKind, Terms, Ticket, Verified, sign},
     time::Timestamp,
 };
@@ -69,6 +69,8 @@ struct World {
     identities: Vec<Identity>,
     host: Host,
     ledger: Ledger,
+    /// Slots in use in other sessions.
+    elsewhere: BTreeSet<SlotHash>,
     members: Vec<Option<Member>>,
     parcels: Vec<Parcel>,
     /// By whom, and what: as a billing peer would count.
@@ -84,6 +86,7 @@ impl World {
             now: START,
             host: Host::new(SESSION, ticket.clone(), "1".into(), 1000),
             ledger: Ledger::new(ticket),
+            elsewhere: BTreeSet::new(),
             host_identity,
             identities: (0..members).map(|i| Identity::from_seed(&[i as u8 + 1; 32])).collect(),
             members: vec![None; members],
@@ -99,9 +102,9 @@ impl World {
     fn host(&mut self, input: HostInput) -> Result<(), HostError> {
         let me = contact(&self.host_identity, "host");
         let (identity, ledger) = (&self.host_identity, &mut self.ledger);
-        let outputs = self
-            .host
-            .handle(input, &mut HostContext { identity, ledger, me: &me, billing: &[], now: self.now })?;
+        let (elsewhere, now) = (&self.elsewhere, self.now);
+        let mut context = HostContext { identity, ledger, elsewhere, me: &me, billing: &[], now };
+        let outputs = self.host.handle(input, &mut context)?;
         for output in outputs {
             match output {
                 HostOutput::Send { to, first, messages } => {
@@ -364,6 +367,19 @@ fn a_discarded_copy_goes_to_somebody_else() {
     assert_eq!((slot.k, slot.generation), (0, 1), "the same copy, passed on");
     let known: Vec<_> = world.members[refused].as_ref().unwrap().roster().map(|entry| entry.state).collect();
     assert_eq!(known.len(), 2, "who has left stays known: {known:?}");
+}
+
+#[test]
+fn a_copy_that_is_in_use_elsewhere_is_not_taken_back() {
+    let mut world = World::new(1, 2, Tariff::FREE);
+    world.settle();
+    let has = if seat_of(&world, 0) == SeatState::Joined { 0 } else { 1 };
+    assert_eq!(world.host.slots_in_use().count(), 1);
+    world.elsewhere = world.host.slots_in_use().collect();
+    world.member(has, MemberInput::Discard);
+    world.settle();
+    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 0));
+    assert_eq!(world.host.slots_in_use().count(), 0);
 }
 
 #[test]

@@ -97,3 +97,28 @@ fn two_players_fight_a_round_of_duel() {
     left.wait("document.querySelector('#left .wins').textContent === '1'");
     right.wait("document.querySelector('#right .wins').textContent === '1'");
 }
+
+#[test]
+fn an_invitation_is_accepted_on_the_console_page() {
+    let cast = Cast::gather(&["ann"]);
+    let [ann] = &cast.members[..] else { unreachable!("one member") };
+    let name = cast.supply(&example("chat"), 1);
+    let url = ann.ready()["console"].as_str().expect("a URL");
+    let console = Browser::open("ann", url);
+    console.wait("document.querySelector('#name').textContent === 'ann'");
+    console.wait("document.querySelector('#invitations').hidden");
+
+    let session = cast.invite_all(&name);
+    console.wait("!document.querySelector('#invitations').hidden");
+    console.wait("document.querySelector('#invitations li').textContent.includes('chat')");
+    console.click("#invitations button.main");
+    ann.wait_state(&session, "running");
+    console.wait("document.querySelector('#sessions > ul').textContent.includes('chat')");
+    console.wait("document.querySelector('#invitations').hidden");
+
+    // Without the token that only this user has, there is nothing to be seen.
+    let (bare, _token) = url.split_once('#').expect("the token is in the fragment");
+    let stranger = Browser::open("somebody", bare);
+    stranger.wait("!document.querySelector('#banner').hidden");
+    assert_eq!(stranger.eval("document.querySelector('main').hidden"), true);
+}

@@ -1,6 +1,8 @@
 //! kill -9 at every step: whoever it hits comes back and goes on from that step, no more copies exist than
 //! were paid for, and the bill is the one that would have come without it.
 
+use std::{thread, time::Duration};
+
 use parlor_tests::{
     cast::{Cast, SLACK, assert_slots, join, member, talk, wait_midway, wait_outbox_empty},
     node::{Node, items},
@@ -194,6 +196,43 @@ fn everybody_is_killed_while_the_program_runs() {
         one.watch(&session).wait_update("before: host speaks");
     }
     ends_as_if_nothing_had_happened(&cast, &session);
+}
+
+/// Whatever they were about to write or to send: session after session on the same two copies, with kills at
+/// moments that differ, which all survive as if nothing had happened.
+#[test]
+fn host_and_members_are_killed_at_any_moment() {
+    const MOMENTS: [u64; 6] = [0, 10, 30, 60, 120, 250];
+    let mut cast = Cast::gather(&["ann", "ben"]);
+    let name = cast.supply(&example("chat"), 2);
+    for (round, millis) in MOMENTS.into_iter().enumerate() {
+        let session = cast.invite_all(&name);
+        cast.join_all(&session);
+        thread::sleep(Duration::from_millis(millis));
+        // One of them, the other, both.
+        if round % 3 != 1 {
+            cast.host.kill9();
+        }
+        if round % 3 != 0 {
+            ann(&mut cast).kill9();
+        }
+        for node in [&mut cast.host, &mut cast.members[0]].into_iter().filter(|node| !node.is_up()) {
+            node.restart();
+        }
+        cast.wait_running(&session);
+        assert_slots(&cast.host.session(&session), 2, 2);
+        // They give their copies back, so that the next round issues, transfers and bills them again.
+        for node in &cast.members {
+            node.run(&["end", &session, "--discard"]);
+        }
+        cast.host.run(&["end", &session]);
+    }
+    let statement = cast.settle();
+    for node in &cast.members {
+        let line = items(&statement, "payers").iter().find(|line| line["payer"] == node.peer());
+        assert_eq!(line.map(|line| &line["receptions"]), Some(&MOMENTS.len().into()), "{statement:#}");
+    }
+    assert_eq!(statement["receptions"], 1 + 2 * MOMENTS.len(), "{statement:#}");
 }
 
 /// A session that its host suspends stays suspended through a crash, and goes on when the host says so.

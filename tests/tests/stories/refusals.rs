@@ -187,6 +187,36 @@ fn a_trusted_contact_needs_no_answer() {
     talk(&session, &[&cast.host, ann], "trusted");
 }
 
+/// One copy serves its holder in every session, so that none of them can give it away under the others.
+#[test]
+fn a_copy_in_use_in_another_session_is_not_given_back() {
+    let cast = Cast::gather(&["ann", "ben"]);
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
+    ann.run(&["availability", "free"]);
+    let name = cast.supply(&example("chat"), 1);
+    let [first, second] = [(); 2].map(|()| host(&cast.host, &name, &["ann"]));
+    for session in [&first, &second] {
+        join(ann, session);
+        ann.wait_state(session, "running");
+    }
+    ann.run(&["end", &first, "--discard"]);
+    cast.host.wait_session(&first, "ann to have left", |now| member(now, ann)["state"] == "left");
+    talk(&second, &[&cast.host, ann], "still here");
+    cast.host.run(&["invite", &second, "ben"]);
+    ben.wait_invitation(&second);
+    let _outcome = ben.call(&["join", &second]);
+    ben.wait_state(&second, "refused");
+    assert_slots(&cast.host.session(&second), 1, 1);
+
+    // Given back where it is used last, it goes to ben.
+    ann.run(&["end", &second, "--discard"]);
+    cast.host.wait_session(&second, "ann to have left", |now| member(now, ann)["state"] == "left");
+    cast.host.run(&["invite", &second, "ben"]);
+    join(ben, &second);
+    ben.wait_state(&second, "running");
+    assert_slots(&cast.host.session(&second), 1, 1);
+}
+
 #[test]
 fn a_removed_member_hears_and_says_nothing_more() {
     let cast = Cast::gather(&["ann", "ben"]);

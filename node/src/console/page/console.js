@@ -146,12 +146,13 @@ function price(list) {
 const sessionWords = {
   inviting: "waiting for members", accepted: "waiting for a copy", receiving: "receiving", ready: "ready", running: "running",
   suspended: "suspended", ended: "over", declined: "declined", refused: "no copy left", failed: "failed", left: "left",
+  expired: "not answered in time", removed: "removed by the host",
 };
 const memberWords = {
   invited: "invited", accepted: "receiving", receiving: "receiving", ready: "ready", joined: "here", running: "here", away: "away",
   declined: "declined", refused: "no copy left", expired: "no answer", failed: "failed", left: "left", removed: "removed",
 };
-const OVER = new Set(["ended", "declined", "refused", "failed", "left", "expired"]);
+const OVER = new Set(["ended", "declined", "refused", "failed", "left", "removed", "expired"]);
 const people = new Map(); // Peer to name, from the contacts.
 const called = (peer, name) => people.get(peer) ?? name ?? short(peer);
 
