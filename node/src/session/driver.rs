@@ -1,14 +1,14 @@
 //! One task that owns every session's machine.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
 
 use parlor_proto::{
     identity::PeerId,
-    ids::{ProgramId, SessionId, TicketHash},
+    ids::{ProgramId, SessionId, SlotHash, TicketHash},
     program::Role,
     rights::{Ledger, Receipt, Right, TicketError, Verified},
     session::{
@@ -600,6 +600,7 @@ impl Driver {
     async fn step(&mut self, session: SessionId, input: Input) -> Result<Vec<Output>, SessionError> {
         let (context, now) = (Arc::clone(&self.context), clock::now());
         let me = context.contact().await;
+        let elsewhere = &self.slots_outside(session);
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let mut record = run.record.clone();
         let mut ledger = None;
@@ -609,7 +610,7 @@ impl Driver {
                 let before = ledger.clone();
                 let identity = &context.identity;
                 let billing = &context.places_of(&host.ticket().billing).await;
-                let mut surroundings = HostContext { identity, ledger, me: &me, billing, now };
+                let mut surroundings = HostContext { identity, ledger, elsewhere, me: &me, billing, now };
                 let outputs = host.handle(input, &mut surroundings)?;
                 record.ended = host.is_settled();
                 if *ledger == before {
@@ -628,6 +629,16 @@ impl Driver {
             (SessionRole::Member(_), Input::Host(_)) => return Err(SessionError::NotHost),
         };
         self.commit(record, ledger, outputs).await
+    }
+
+    /// Slots by which members are in this host's other sessions.
+    fn slots_outside(&self, session: SessionId) -> BTreeSet<SlotHash> {
+        let others = self.runs.values().map(|run| &run.record).filter(|record| record.session != session);
+        let hosts = others.filter_map(|record| match &record.role {
+            SessionRole::Host(host) => Some(host),
+            SessionRole::Member(_) => None,
+        });
+        hosts.flat_map(|host| host.slots_in_use()).collect()
     }
 
     async fn commit(

@@ -364,7 +364,7 @@ impl Host {
                 seat.contact = contact.bounded();
                 self.grant(from, context);
             }
-            Message::Decline(why) if seat.state == SeatState::Invited => {
+            Message::Decline(why) if matches!(seat.state, SeatState::Invited | SeatState::Accepted) => {
                 let why = match why {
                     DeclineReason::Busy => "busy",
                     DeclineReason::User => "declined",
@@ -372,8 +372,10 @@ impl Host {
                 self.give_up(from, SeatState::Declined, Some(why.into()), context);
             }
             Message::Ready if seat.state == SeatState::Accepted => self.ready(from, context),
-            // Resumed: as if it had just got ready.
-            Message::Resume if seat.state == SeatState::Away => self.ready(from, context),
+            // Resumed: as if it had just got ready. That it paused may never have been said, if it was short.
+            Message::Resume if matches!(seat.state, SeatState::Away | SeatState::Ready) => {
+                self.ready(from, context);
+            }
             Message::Started if seat.state == SeatState::Ready => {
                 seat.state = SeatState::Joined;
                 self.tell_roster(context);
@@ -395,7 +397,9 @@ impl Host {
                 // A release may be overtaken by the same member's coming in elsewhere, on the same slot.
                 let is_free = said.member == from && !context.elsewhere.contains(&said.slot);
                 let released = is_free && context.ledger.release(release).is_ok();
-                if in_group {
+                if seat.state == SeatState::Invited {
+                    self.give_up(from, SeatState::Declined, Some("gave its copy back".into()), context);
+                } else if in_group {
                     let why = released.then(|| "gave its copy back".to_owned());
                     self.give_up(from, SeatState::Left, why, context);
                 }
@@ -411,6 +415,13 @@ impl Host {
         let Some(seat) = self.seats.get_mut(&member) else {
             return;
         };
+        if seat.state == SeatState::Accepted
+            && let Some(slot) = &seat.slot
+        {
+            // An earlier answer was taken for the one to the newest invitation; the member still waits.
+            seat.channel.say(Message::Grant(slot.to_signed()), now);
+            return self.tell_roster(context);
+        }
         if seat.state.in_group() {
             return;
         }

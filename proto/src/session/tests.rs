@@ -351,6 +351,21 @@ fn one_slot_for_two_members_is_a_proof_and_the_member_goes() {
 }
 
 #[test]
+fn an_answer_that_crosses_a_new_invitation_leaves_nobody_waiting() {
+    let mut world = World::new(2, 1, Tariff::FREE);
+    let invite = world.parcels.remove(0);
+    world.deliver(invite);
+    world.member(0, MemberInput::Accept);
+    // Before the host hears that, it takes the member out and asks again.
+    let peer = world.identities[0].peer();
+    world.host(HostInput::Remove(peer)).unwrap();
+    world.host(HostInput::Invite(vec![contact(&world.identities[0], "m")])).unwrap();
+    world.settle();
+    assert_eq!(seat_of(&world, 0), SeatState::Joined);
+    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Running);
+}
+
+#[test]
 fn a_discarded_copy_goes_to_somebody_else() {
     let mut world = World::new(1, 2, Tariff::FREE);
     world.settle();
