@@ -11,8 +11,12 @@
 
 mod driver;
 mod instance;
+mod keeping;
 mod reconcile;
+mod requests;
+mod step;
 mod view;
+mod wishes;
 
 use std::{
     collections::HashMap,
@@ -70,7 +74,7 @@ enum Command {
     Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
     Reached(PeerId),
     Presence(SessionId),
-    Sent(driver::Delivery),
+    Sent(step::Delivery),
     Received(SessionId, Result<(), String>),
     Transferring(SessionId, TransferView),
     View(SessionId, Reply<SessionView>),

@@ -1,0 +1,85 @@
+//! ST28-29: which programs stay when sessions end, and which copies go back.
+
+use parlor_proto::{
+    ids::{ProgramId, SessionId},
+    session::MemberInput,
+};
+
+use super::{
+    driver::{Driver, Run, SessionError},
+    step::Input,
+};
+use crate::{store::SessionRole, supply::library};
+
+impl Driver {
+    pub(super) fn is_needed(&self, program: ProgramId) -> bool {
+        self.runs.values().any(|run| match &run.record.role {
+            SessionRole::Host(host) => host.ticket().program == program && host.group().is_some(),
+            SessionRole::Member(member) => member.ticket().program == program && !member.state().is_final(),
+        })
+    }
+
+    /// ST29: the program's files go, unless another session needs them.
+    pub(super) async fn discard(&self, program: ProgramId) -> Result<(), SessionError> {
+        let offered = self.context.store.offers().await?.iter().any(|offer| offer.program == program);
+        if offered {
+            // Discarding a copy does not withdraw an offer: `program remove` does.
+            self.context.store.keep_program(program, true).await?;
+            return Ok(());
+        }
+        if self.is_needed(program) {
+            return Ok(());
+        }
+        Ok(library::remove(&self.context, program).await?)
+    }
+
+    /// What the user takes out of the library, which no session may need.
+    pub(super) async fn remove_program(&self, program: ProgramId) -> Result<(), SessionError> {
+        if self.is_needed(program) {
+            return Err(SessionError::InUse);
+        }
+        Ok(library::remove(&self.context, program).await?)
+    }
+
+    /// ST29: a program that was to be discarded goes with the last session that needed it, and a slot that was
+    /// to be given back with the last session that used it.
+    pub(super) async fn sweep(&mut self, session: SessionId) {
+        let program = match self.runs.get(&session).map(|run| &run.record.role) {
+            Some(SessionRole::Host(host)) => host.ticket().program,
+            Some(SessionRole::Member(member)) => member.ticket().program,
+            None => return,
+        };
+        let unwanted = matches!(self.context.store.program(program).await, Ok(Some(entry)) if !entry.kept);
+        if unwanted && let Err(error) = self.discard(program).await {
+            tracing::warn!(%session, %error, "a discarded program's files are still there");
+        }
+        if let Err(error) = self.give_back().await {
+            tracing::warn!(%session, %error, "a discarded copy was not given back");
+        }
+    }
+
+    /// At start: what a crash left to be discarded.
+    pub(super) async fn sweep_all(&mut self) -> Result<(), SessionError> {
+        for entry in self.context.store.programs().await?.into_iter().filter(|entry| !entry.kept) {
+            self.discard(entry.program).await?;
+        }
+        self.give_back().await
+    }
+
+    pub(super) async fn give_back(&mut self) -> Result<(), SessionError> {
+        let due = |run: &&Run| match &run.record.role {
+            SessionRole::Host(_) => false,
+            SessionRole::Member(member) => {
+                member.gives_back() && !self.uses_slot(member.ticket().hash(), run.record.session)
+            }
+        };
+        let due: Vec<_> = self.runs.values().filter(due).map(|run| run.record.session).collect();
+        for session in due {
+            // Neither the group nor what others see of the session changes with it.
+            for output in self.step(session, Input::Member(MemberInput::Discard)).await? {
+                self.carry_out(session, output).await;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,161 @@
+//! What the user wants of a session: opening it, inviting, answering, pausing, ending (ST14, 19-21, 27-28).
+
+use parlor_proto::{
+    ids::{ProgramId, SessionId, TicketHash},
+    program::Role,
+    rights::Ledger,
+    session::{
+        Contact, DeclineReason, Host, HostInput, HostState, MemberInput, MemberState, host::HostError,
+        member::MemberError,
+    },
+    time::Timestamp,
+};
+
+use super::{
+    MAX_ENDED, MAX_SESSIONS, Wish,
+    driver::{Driver, Run, SessionError},
+    reconcile::Doing,
+    step::Input,
+    view,
+};
+use crate::{
+    clock,
+    runtime::web::Label,
+    store::{SessionRecord, SessionRole, StoreError},
+    supply::library,
+};
+
+impl Driver {
+    /// ST14: a session of the newest ticket of that program that has a copy for each of those invited, if there
+    /// is one.
+    pub(super) async fn host(
+        &mut self,
+        program: ProgramId,
+        invite: Vec<Contact>,
+    ) -> Result<SessionId, SessionError> {
+        if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
+            return Err(SessionError::Full);
+        }
+        self.make_room().await?;
+        let now = clock::now();
+        let bundle = self.context.bundle(program).await.map_err(library::LibraryError::from)?;
+        let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
+        let tickets = self.context.store.tickets().await?;
+        let mut unusable = None;
+        let usable = |ledger: &Ledger| match ledger.ticket().check(self.context.me(), now) {
+            Ok(()) => true,
+            Err(error) => {
+                unusable.get_or_insert(error);
+                false
+            }
+        };
+        let of_program =
+            tickets.into_iter().map(|held| held.ledger).filter(|ledger| ledger.ticket().program == program);
+        let mut candidates: Vec<_> = of_program.filter(usable).collect();
+        candidates.sort_by_key(|ledger| (!library::has_copies_for(ledger, &invite), ledger.left() == 0));
+        let none = unusable.map_or(SessionError::NoTicket, SessionError::Ticket);
+        let ledger = candidates.into_iter().next().ok_or(none)?;
+        let manifest = bundle.program().manifest();
+        let session = SessionId(rand::random());
+        let size = bundle.program().size_for(Role::Everyone);
+        let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size);
+        self.adopt(session, SessionRole::Host(Box::new(host)), now);
+        let invited = self.input(session, Input::Host(HostInput::Invite(invite))).await;
+        if let Err(error) = invited {
+            self.runs.remove(&session);
+            return Err(error);
+        }
+        Ok(session)
+    }
+
+    /// Room for one more session: of those that are over, the ones that never got anywhere go first, then the
+    /// oldest. So no peer can fill the disk with invitations.
+    pub(super) async fn make_room(&mut self) -> Result<(), StoreError> {
+        let mut over: Vec<_> = self.runs.values().filter(|run| run.record.ended).collect();
+        if over.len() < MAX_ENDED as usize {
+            return Ok(());
+        }
+        let mattered = |run: &Run| match &run.record.role {
+            SessionRole::Host(_) => true,
+            SessionRole::Member(member) => member.slot().is_some(),
+        };
+        over.sort_by_key(|run| (mattered(run), run.record.created_at));
+        let excess = over.len() + 1 - MAX_ENDED as usize;
+        let gone: Vec<_> = over.iter().take(excess).map(|run| run.record.session).collect();
+        for session in gone {
+            self.context.store.remove_session(session).await?;
+            self.runs.remove(&session);
+        }
+        Ok(())
+    }
+
+    pub(super) fn adopt(&mut self, session: SessionId, role: SessionRole, created_at: Timestamp) {
+        let label = Label::from_bytes(rand::random()).to_string();
+        let record = SessionRecord { session, role, label, created_at, ended: false };
+        let told = view::states(&record, None);
+        self.runs.insert(session, Run { told, record, doing: Doing::default() });
+    }
+
+    pub(super) async fn wish(&mut self, session: SessionId, wish: Wish) -> Result<(), SessionError> {
+        let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
+        let is_host = matches!(run.record.role, SessionRole::Host(_));
+        let input = match (wish, is_host) {
+            (Wish::Invite(contacts), true) => Input::Host(HostInput::Invite(contacts)),
+            (Wish::Remove(peer), true) => Input::Host(HostInput::Remove(peer)),
+            (Wish::Start, true) => Input::Host(HostInput::Start),
+            (Wish::Suspend, true) => Input::Host(HostInput::Suspend),
+            (Wish::Resume, true) => Input::Host(HostInput::Resume),
+            (Wish::Invite(_) | Wish::Remove(_) | Wish::Start, false) => return Err(SessionError::NotHost),
+            (Wish::Join, false) => Input::Member(MemberInput::Accept),
+            (Wish::Decline, false) => Input::Member(MemberInput::Decline(DeclineReason::User)),
+            (Wish::Suspend, false) => Input::Member(MemberInput::Suspend),
+            (Wish::Resume, false) => Input::Member(MemberInput::Resume),
+            (Wish::Join | Wish::Decline, true) => return Err(SessionError::NotMember),
+            (Wish::End { keep }, _) => return self.end(session, keep).await,
+        };
+        self.input(session, input).await
+    }
+
+    /// ST27-29. A session that is over already can still have its program discarded.
+    pub(super) async fn end(&mut self, session: SessionId, keep: bool) -> Result<(), SessionError> {
+        let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
+        let (over, program, ticket) = match &run.record.role {
+            SessionRole::Host(host) => (host.state() == HostState::Ended, host.ticket().program, None),
+            SessionRole::Member(member) => {
+                let ticket = member.ticket();
+                (member.state().is_final(), ticket.program, Some(ticket.hash()))
+            }
+        };
+        let input = match ticket {
+            None if over && keep => return Err(HostError::Ended.into()),
+            Some(_) if over && keep => return Err(MemberError::Over.into()),
+            None => (!over).then_some(Input::Host(HostInput::End)),
+            Some(_) if keep => Some(Input::Member(MemberInput::Leave)),
+            // A member that discards gives its slot back, also after the end; but not one that it still uses.
+            Some(ticket) if self.uses_slot(ticket, session) => Some(Input::Member(MemberInput::DiscardLater)),
+            Some(_) => Some(Input::Member(MemberInput::Discard)),
+        };
+        if !keep {
+            // Noted first: what a crash interrupts is made up for at the next start.
+            self.context.store.keep_program(program, false).await?;
+        }
+        if let Some(input) = input {
+            self.input(session, input).await?;
+        }
+        if !keep {
+            self.discard(program).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether this node has, or is about to get, a slot of that ticket in another session than `but`.
+    pub(super) fn uses_slot(&self, ticket: TicketHash, but: SessionId) -> bool {
+        self.runs.values().filter(|run| run.record.session != but).any(|run| match &run.record.role {
+            SessionRole::Host(_) => false,
+            SessionRole::Member(member) => {
+                let open = !member.state().is_final() && member.state() != MemberState::Invited;
+                member.ticket().hash() == ticket && open
+            }
+        })
+    }
+}
