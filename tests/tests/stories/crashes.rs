@@ -225,6 +225,8 @@ fn host_and_members_are_killed_at_any_moment() {
         for node in &cast.members {
             node.run(&["end", &session, "--discard"]);
         }
+        // A member that came in again before would come in on the copy it has: rightly, and for nothing.
+        cast.host.wait_session(&session, "both copies to be back", |now| now["slots"]["left"] == 2);
         cast.host.run(&["end", &session]);
     }
     let statement = cast.settle();
