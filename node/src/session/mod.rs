@@ -36,8 +36,7 @@ pub use instance::content_of;
 pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
 
 use crate::{
-    console::Availability, context::Context, group::Group, overlay::Overlay, runtime::web::WebServer,
-    store::StoreError,
+    console::Availability, context::Context, group::Group, runtime::web::WebServer, store::StoreError,
 };
 
 /// What may wait for the driver.
@@ -195,12 +194,5 @@ impl Sessions {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SessionError::Stopping)?;
         answer.await.map_err(|_| SessionError::Stopping)?
-    }
-}
-
-/// Where a member's addresses go.
-async fn locate(overlay: &Overlay, contact: &Contact) {
-    for address in contact.addresses.iter().filter_map(|address| address.parse().ok()) {
-        overlay.add_address(contact.peer, address).await;
     }
 }

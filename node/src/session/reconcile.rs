@@ -87,7 +87,7 @@ impl Driver {
             return;
         };
         for contact in &contacts {
-            super::locate(&context.overlay, contact).await;
+            context.locate(contact).await;
         }
         let peers: BTreeSet<PeerId> = contacts.iter().map(|contact| contact.peer).collect();
         if doing.group.is_none() {

@@ -44,6 +44,7 @@ pub(super) enum Input {
     Host(HostInput),
     Member(MemberInput),
 }
+
 impl Driver {
     /// Whether it went well.
     pub(super) async fn input_or_log(&mut self, session: SessionId, host: Input, member: Input) -> bool {
@@ -78,20 +79,23 @@ impl Driver {
         let elsewhere = &self.slots_outside(session);
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let mut record = run.record.clone();
-        let mut ledger = None;
+        let mut changed_ledger = None;
         let outputs: Vec<Output> = match (&mut record.role, input) {
             (SessionRole::Host(host), Input::Host(input)) => {
-                let ledger = ledger.insert(load_ledger(&context, host).await?);
+                let mut ledger = load_ledger(&context, host).await?;
                 let before = ledger.clone();
-                let identity = &context.identity;
-                let billing = &context.places_of(&host.ticket().billing).await;
-                let mut surroundings = HostContext { identity, ledger, elsewhere, me: &me, billing, now };
+                // Nothing but an invitation says where billing is.
+                let billing = match &input {
+                    HostInput::Invite(_) => context.places_of(&host.ticket().billing).await,
+                    _ => Vec::new(),
+                };
+                let (identity, billing) = (&context.identity, billing.as_slice());
+                let mut surroundings =
+                    HostContext { identity, ledger: &mut ledger, elsewhere, me: &me, billing, now };
                 let outputs = host.handle(input, &mut surroundings)?;
                 record.ended = host.is_settled();
-                if *ledger == before {
-                    // Slots that have not changed need no writing.
-                    return self.commit(record, None, outputs.into_iter().map(Output::from).collect()).await;
-                }
+                // Slots that have not changed need no writing.
+                changed_ledger = (ledger != before).then_some(ledger);
                 outputs.into_iter().map(Output::from).collect()
             }
             (SessionRole::Member(member), Input::Member(input)) => {
@@ -103,7 +107,7 @@ impl Driver {
             (SessionRole::Host(_), Input::Member(_)) => return Err(SessionError::NotMember),
             (SessionRole::Member(_), Input::Host(_)) => return Err(SessionError::NotHost),
         };
-        self.commit(record, ledger, outputs).await
+        self.commit(record, changed_ledger, outputs).await
     }
 
     /// Slots by which members are in this host's other sessions.

@@ -16,7 +16,10 @@ use parlor_proto::{
     wire::{CatalogResponse, MAX_OFFERS, Offer, RequestId, SupplyRequest, SupplyResponse},
 };
 
-use super::library::{LibraryError, import_into_library};
+use super::{
+    library::{LibraryError, import_into_library},
+    transfer::role_of,
+};
 use crate::{
     billing::OutboxError,
     clock,
@@ -285,7 +288,7 @@ pub async fn authorise(
     if context.store.is_cheat(&right.ticket().host.to_string()).await? {
         return Err(SupplyError::Cheat);
     }
-    let role = if right.slot().is_some() { Role::Everyone } else { Role::Host };
+    let role = role_of(&right);
     Ok((right, role))
 }
 
