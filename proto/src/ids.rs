@@ -108,6 +108,10 @@ id!(
     ReleaseHash, 32, "a release"
 );
 id!(
+    /// A handover of copies, by what its signature covers.
+    HandoverHash, 32, "a handover"
+);
+id!(
     /// A billing peer's answer to a receipt, by what its signature covers.
     AckHash, 32, "an acknowledgement"
 );

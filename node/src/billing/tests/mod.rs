@@ -87,6 +87,7 @@ fn member_right(ticket: &Verified<Ticket>, k: u32, member: u8) -> Right {
         member: peer(member),
         issued_at: NOW,
         release: None,
+        handover: None,
     };
     let slot = sign(&slot, &identity(HOST)).unwrap();
     Right::member(ticket.clone(), slot, NOW).unwrap()
