@@ -120,6 +120,10 @@ id!(
     UpdateHash, 32, "an update"
 );
 id!(
+    /// A vote, by what its signature covers.
+    VoteHash, 32, "a vote"
+);
+id!(
     /// One session: random, chosen by its host.
     SessionId, 16, "a session"
 );

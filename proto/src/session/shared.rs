@@ -6,10 +6,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::group::keys::GroupKeys;
 
-pub(super) fn serialize<S: Serializer>(keys: &Option<Arc<GroupKeys>>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn serialize<S: Serializer>(
+    keys: &Option<Arc<GroupKeys>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     keys.as_deref().serialize(serializer)
 }
 
-pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Arc<GroupKeys>>, D::Error> {
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Arc<GroupKeys>>, D::Error> {
     Ok(Option::deserialize(deserializer)?.map(Arc::new))
 }

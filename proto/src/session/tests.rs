@@ -15,8 +15,8 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Acceptance, Contact, Context, DeclineReason, Host, HostState, Input, Member, MemberState, Message, Output,
-    Randomness, Role, SeatState, StepError, TAKEOVER, VoteRequest, VoteResponse,
+    Acceptance, Contact, Context, DeclineReason, Host, HostState, Input, Member, MemberState, Message,
+    Output, Randomness, Role, SeatState, StepError, TAKEOVER, VoteRequest, VoteResponse,
 };
 use crate::{
     billing::Tariff,
@@ -186,7 +186,11 @@ impl World {
         };
         let outputs = role.handle(input, &mut context)?;
         self.ledger = ledger;
-        if node == HOST { self.host = role } else { self.members[node] = Some(role) }
+        if node == HOST {
+            self.host = role
+        } else {
+            self.members[node] = Some(role)
+        }
         Ok(outputs)
     }
 
@@ -280,25 +284,43 @@ impl World {
         (0..self.members.len()).chain([HOST]).collect()
     }
 
-    /// Hosts say that they are there, to whoever is up.
-    fn beacons(&mut self) {
-        let present: BTreeSet<PeerId> =
-            self.everyone().iter().filter(|i| !self.down.contains(i)).map(|i| self.identity(*i).peer()).collect();
-        let is_up_host = |i: &usize| !self.down.contains(i) && self.role(*i).is_some_and(|r| r.as_host().is_some());
+    fn deliver_all(&mut self) {
+        while let Some(parcel) = self.parcels.pop() {
+            self.deliver(parcel);
+        }
+    }
+
+    /// Hosts say that they are there, to whoever is up and hears them.
+    fn beacons(&mut self, hears: impl Fn(usize, usize) -> bool) {
+        let present: BTreeSet<PeerId> = self
+            .everyone()
+            .iter()
+            .filter(|i| !self.down.contains(i))
+            .map(|i| self.identity(*i).peer())
+            .collect();
+        let is_up_host =
+            |i: &usize| !self.down.contains(i) && self.role(*i).is_some_and(|r| r.as_host().is_some());
         let hosts: Vec<_> = self.everyone().into_iter().filter(is_up_host).collect();
         let hosts: Vec<_> =
-            hosts.iter().map(|i| (self.identity(*i).peer(), self.role(*i).unwrap().term())).collect();
+            hosts.iter().map(|i| (*i, self.identity(*i).peer(), self.role(*i).unwrap().term())).collect();
         for node in self.everyone().into_iter().filter(|i| !self.down.contains(i)).collect::<Vec<_>>() {
             let role = if node == HOST { Some(&mut self.host) } else { self.members[node].as_mut() };
             let Some(role) = role else { continue };
             role.set_present(present.clone());
-            hosts.iter().for_each(|(host, term)| role.host_heard(*host, *term, self.now));
+            for (_, host, term) in hosts.iter().filter(|(host, ..)| hears(*host, node)) {
+                role.host_heard(*host, *term, self.now);
+            }
         }
     }
 
     fn tick(&mut self, by: Duration) {
+        self.tick_apart(by, |_| true);
+    }
+
+    /// The same, while only those of one side hear one another.
+    fn tick_apart(&mut self, by: Duration, side: impl Fn(usize) -> bool) {
         self.now = self.now + by;
-        self.beacons();
+        self.beacons(|from, to| side(from) == side(to));
         for node in self.everyone() {
             self.step(node, Input::Tick).unwrap();
         }
@@ -670,8 +692,7 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     });
     let roster = roster(&world, members.into());
     world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));
-    let group: Vec<_> =
-        world.member(0).group().unwrap().iter().map(|contact| contact.peer).collect();
+    let group: Vec<_> = world.member(0).group().unwrap().iter().map(|contact| contact.peer).collect();
     assert_eq!(group, [world.host_identity.peer(), after.peer()]);
 }
 
@@ -737,3 +758,5 @@ proptest! {
         }
     }
 }
+
+mod succession;

@@ -83,11 +83,7 @@ impl Host {
     }
 
     /// ST27.
-    pub(super) fn end(
-        &mut self,
-        context: &Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
+    pub(super) fn end(&mut self, context: &Context<'_>, outputs: &mut Vec<Output>) -> Result<(), StepError> {
         if self.state == HostState::Ended {
             return Err(HostError::Ended.into());
         }

@@ -111,7 +111,8 @@ impl Host {
         let list: Vec<_> = packages.iter().map(|(peer, package)| (**peer, package.as_slice())).collect();
         let seed = context.random.seed();
         let mut staged = keys.add(&list, context.identity, &seed).map_err(|_| StepError::Keys)?;
-        let (welcome, peers) = (staged.welcome.take(), list.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
+        let (welcome, peers) =
+            (staged.welcome.take(), list.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
         self.change(staged, &peers, context, outputs);
         Ok(welcome)
     }

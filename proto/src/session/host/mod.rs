@@ -36,7 +36,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::{SessionId, SlotHash},
-    rights::{Ledger, Right, SlotError, Ticket, Verified, Slot},
+    rights::{Ledger, Right, Slot, SlotError, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -291,18 +291,17 @@ impl Host {
             }
             // Of another term, or what members do with one another.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
-            Input::Commits { .. } | Input::Behind(_) | Input::VoteAsked { .. } | Input::VoteAnswered { .. } => {}
+            Input::Commits { .. }
+            | Input::Behind(_)
+            | Input::VoteAsked { .. }
+            | Input::VoteAnswered { .. } => {}
             Input::Received | Input::ReceptionFailed(_) => {}
         }
         self.finish_step(context, outputs)
     }
 
     /// What follows from any input.
-    fn finish_step(
-        &mut self,
-        context: &mut Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
+    fn finish_step(&mut self, context: &mut Context<'_>, outputs: &mut Vec<Output>) -> Result<(), StepError> {
         self.give_up_the_silent(context, outputs)?;
         self.start_when_everyone_is_ready(context, outputs)?;
         let term = self.office.term();

@@ -107,8 +107,8 @@ impl Member {
     /// What a member of the group that is in epoch `after` missed.
     #[must_use]
     pub fn commits_after(&self, from: PeerId, after: u64) -> CommitsResponse {
-        let in_group = self.host().peer == from
-            || self.in_group().any(|(_, entry)| entry.contact.peer == from);
+        let in_group =
+            self.host().peer == from || self.in_group().any(|(_, entry)| entry.contact.peer == from);
         if !in_group || !self.state.in_group() {
             return CommitsResponse::default();
         }
@@ -136,7 +136,8 @@ impl Member {
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
         let name = GroupName { session: self.session, term: self.term() };
-        let joined = self.keys.offer.as_ref().map(|offer| GroupKeys::join(offer, welcome, name, self.host().peer));
+        let joined =
+            self.keys.offer.as_ref().map(|offer| GroupKeys::join(offer, welcome, name, self.host().peer));
         match joined {
             Some(Ok(keys)) if keys.members().keys().all(|peer| self.has_right(*peer)) => {
                 let keys = Arc::new(keys);
