@@ -82,7 +82,9 @@ pub enum HandedError {
     #[error("the handover rests on one by its receiver that is not in the receiver's book")]
     NotInTheBook,
     /// There are [`MAX_HOLDINGS`] already.
-    #[error("copies of this ticket were handed over to this node {MAX_HOLDINGS} times, and cannot be once more")]
+    #[error(
+        "copies of this ticket were handed over to this node {MAX_HOLDINGS} times, and cannot be once more"
+    )]
     TooMany,
     /// The releases with it are not those of its numbers.
     #[error("the handover comes without the releases that freed its numbers")]

@@ -19,9 +19,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Handover, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError, sign,
-};
+use super::{Handover, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError, sign};
 use crate::{
     identity::{Identity, PeerId},
     time::Timestamp,
