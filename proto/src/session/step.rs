@@ -158,8 +158,8 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Of this step.
     pub random: Randomness,
-    /// The copies of the session's ticket, if this node is the ticket's host; to be stored in the same transaction.
-    pub ledger: Option<&'a mut Ledger>,
+    /// This node's book of the session's ticket, if it has one; to be stored in the same transaction.
+    pub ledger: &'a mut Option<Ledger>,
     /// Slots by which members are in other sessions of this host ([`super::Host::slots_in_use`]): not taken back.
     pub elsewhere: &'a BTreeSet<SlotHash>,
     /// Where the ticket's billing peers are, as far as is known.

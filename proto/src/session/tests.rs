@@ -81,7 +81,8 @@ struct World {
     host_identity: Identity,
     identities: Vec<Identity>,
     host: Role,
-    ledger: Ledger,
+    /// Each node's book of the ticket, of those that have one.
+    ledgers: BTreeMap<usize, Ledger>,
     /// Slots in use in other sessions.
     elsewhere: BTreeSet<SlotHash>,
     members: Vec<Option<Role>>,
@@ -104,7 +105,7 @@ impl World {
         let mut world = Self {
             now: START,
             host: Role::Host(Box::new(host)),
-            ledger: Ledger::new(ticket),
+            ledgers: BTreeMap::from([(HOST, Ledger::new(ticket))]),
             elsewhere: BTreeSet::new(),
             host_identity,
             identities: (0..members).map(|i| Identity::from_seed(&[i as u8 + 1; 32])).collect(),
@@ -132,6 +133,11 @@ impl World {
     /// What a node is in the session, if it has heard of it.
     fn role(&self, node: usize) -> Option<&Role> {
         self.members.get(node).map_or(Some(&self.host), Option::as_ref)
+    }
+
+    /// The first host's book.
+    fn ledger(&self) -> &Ledger {
+        &self.ledgers[&HOST]
     }
 
     /// The first host's machine, as long as it is host.
@@ -174,18 +180,20 @@ impl World {
         let mut seed = [7; 32];
         seed[..8].copy_from_slice(&self.steps.to_be_bytes());
         let me = contact(self.identity(node), if node == HOST { "host" } else { "m" });
-        let mut ledger = self.ledger.clone();
+        let mut ledger = self.ledgers.get(&node).cloned();
         let mut context = Context {
             identity: self.identity(node),
             me: &me,
             now: self.now,
             random: Randomness::new(seed),
-            ledger: (node == HOST).then_some(&mut ledger),
+            ledger: &mut ledger,
             elsewhere: &self.elsewhere,
             billing: &[],
         };
         let outputs = role.handle(input, &mut context)?;
-        self.ledger = ledger;
+        if let Some(ledger) = ledger {
+            self.ledgers.insert(node, ledger);
+        }
         if node == HOST {
             self.host = role
         } else {
@@ -225,13 +233,16 @@ impl World {
 
     /// The invariants of every moment.
     fn check(&mut self) {
-        assert!(self.ledger.used() <= self.ledger.copies(), "more slots than copies");
-        for slot in self.ledger.slots() {
+        let used: u32 = self.ledgers.values().map(Ledger::used).sum();
+        assert!(used <= self.host.ticket().copies, "more slots than copies");
+        for slot in self.ledgers.values().flat_map(Ledger::slots) {
             let place = (slot.k, slot.generation);
             let before = *self.ever_granted.entry(slot.member).or_insert(place);
             assert_eq!(before, place, "a member's slot changed, though it was not given back");
         }
-        self.ever_granted.retain(|member, _| self.ledger.slot_of(*member).is_some());
+        let ledgers = &self.ledgers;
+        self.ever_granted
+            .retain(|member, _| ledgers.values().any(|ledger| ledger.slot_of(*member).is_some()));
         let with_program = |role: &&Role| role.as_member().is_some_and(|member| member.slot().is_some());
         let holders = self.members.iter().flatten().filter(with_program).count();
         assert!(holders <= self.host.ticket().copies as usize, "more copies out than approved");
@@ -331,8 +342,11 @@ impl World {
         fn reload<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
             cbor4ii::serde::from_slice(&cbor4ii::serde::to_vec(Vec::new(), value).unwrap()).unwrap()
         }
+        if let Some(ledger) = self.ledgers.get_mut(&node) {
+            *ledger = reload(ledger);
+        }
         if node >= self.members.len() {
-            (self.host, self.ledger) = (reload(&self.host), reload(&self.ledger));
+            self.host = reload(&self.host);
             self.tell_host(Input::Restarted).unwrap();
         } else if let Some(member) = &self.members[node] {
             self.members[node] = Some(reload(member));
@@ -457,7 +471,7 @@ fn who_is_not_invited_gets_nothing() {
     let acceptance = Acceptance { contact: contact(&stranger, "stranger"), package };
     let (from, messages) = (stranger.peer(), vec![Message::Accept(Box::new(acceptance))]);
     world.tell_host(Input::Message { from, term: 0, first: 0, messages }).unwrap();
-    assert_eq!(world.ledger.used(), 0);
+    assert_eq!(world.ledger().used(), 0);
     assert_eq!(world.host().expected_of(stranger.peer()), None);
     assert_eq!(world.host().keys().unwrap().members().len(), 1, "the host alone");
 }
@@ -534,7 +548,7 @@ fn a_discarded_copy_goes_to_somebody_else() {
     assert_eq!(seat_of(&world, refused), SeatState::Refused);
     world.tell(has, Input::Discard);
     world.settle();
-    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 1));
+    assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 1));
     let again = contact(&world.identities[refused], "m");
     world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
@@ -554,7 +568,7 @@ fn a_copy_that_is_in_use_elsewhere_is_not_taken_back() {
     world.elsewhere = world.host().slots_in_use().collect();
     world.tell(has, Input::Discard);
     world.settle();
-    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 0));
+    assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 0));
     assert_eq!(world.host().slots_in_use().count(), 0);
 }
 
@@ -582,7 +596,7 @@ fn who_accepts_too_late_is_told_so() {
     let member = world.member(0);
     assert_eq!((seat_of(&world, 0), member.state()), (SeatState::Expired, MemberState::Refused));
     assert!(member.why().unwrap().contains("expired"), "{:?}", member.why());
-    assert_eq!(world.ledger.used(), 0);
+    assert_eq!(world.ledger().used(), 0);
 }
 
 #[test]
@@ -648,7 +662,7 @@ fn a_node_that_wants_nothing_of_a_session_is_left_alone_until_it_is_invited_agai
     let again = contact(&world.identities[0], "m");
     world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
-    assert_eq!((seat_of(&world, 0), world.ledger.used()), (SeatState::Joined, 1), "with its old slot");
+    assert_eq!((seat_of(&world, 0), world.ledger().used()), (SeatState::Joined, 1), "with its old slot");
 }
 
 #[test]
@@ -678,7 +692,7 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     world.settle();
     // A host and a member that play together: the release is real, and the roster still says "joined".
     let [before, after] = [61, 62].map(|seed| Identity::from_seed(&[seed; 32]));
-    let mut ledger = world.ledger.clone();
+    let mut ledger = world.ledger().clone();
     let old = ledger.grant(before.peer(), &world.host_identity, world.now).unwrap();
     let (ticket, slot, k, generation) = (old.ticket, old.hash(), old.k, old.generation);
     let release =

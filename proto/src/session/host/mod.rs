@@ -36,7 +36,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::{SessionId, SlotHash},
-    rights::{Ledger, Right, Slot, SlotError, Ticket, Verified},
+    rights::{Right, Slot, SlotError, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -331,9 +331,4 @@ impl Host {
     fn in_group(&self) -> BTreeSet<PeerId> {
         self.seats.iter().filter(|(_, seat)| seat.state.in_group()).map(|(peer, _)| *peer).collect()
     }
-}
-
-/// The copies that this host may hand out.
-fn ledger<'a>(office: &'a mut Office, context: &'a mut Context<'_>) -> Option<&'a mut Ledger> {
-    if office.is_first() { context.ledger.as_deref_mut() } else { office.ledger() }
 }

@@ -1,6 +1,6 @@
 //! Seats: who is asked, gets a copy, is ready, goes (ST14-18).
 
-use super::{Host, HostError, HostState, INVITATION_LIFE, Seat, ledger};
+use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
     identity::PeerId,
     rights::{Release, Signed},
@@ -36,7 +36,7 @@ impl Host {
             ticket: self.ticket.to_signed(),
             host: context.me.clone(),
             billing: context.billing.to_vec(),
-            handover: self.office.handover(),
+            handover: self.handover(context),
             version: self.version.clone(),
             size: self.size,
             expires,
@@ -122,7 +122,7 @@ impl Host {
         let is_free = said.member == from && !context.elsewhere.contains(&said.slot);
         let own = self.seats.get(&from).and_then(|seat| seat.slot.as_ref().map(|slot| slot.hash()));
         let is_own = own == Some(said.slot) && release.clone().verify().is_ok();
-        let ledger = ledger(&mut self.office, context);
+        let ledger = context.ledger.as_mut();
         let released = is_free && ledger.is_some_and(|ledger| ledger.release(release).is_ok());
         let Some(seat) = self.seats.get_mut(&from) else {
             return Ok(());
@@ -195,8 +195,7 @@ impl Host {
             seat.state = SeatState::Accepted;
             return Ok(());
         }
-        let ledger = ledger(&mut self.office, context);
-        let slot = match ledger {
+        let slot = match context.ledger.as_mut() {
             Some(ledger) => ledger.grant(member, identity, now).map_err(|error| error.to_string())?,
             None => return Err("no copies left: the host took over without any".to_owned()),
         };

@@ -10,10 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, HostError, HostState, Seat, keys::Keys, ledger};
+use super::{Host, HostError, HostState, Seat, keys::Keys};
 use crate::{
     identity::PeerId,
-    rights::{Handover, Ledger, Signed, Slot, Verified},
+    rights::{Handover, Signed, Slot, Verified},
     session::{
         Contact, MAX_HOSTS, Message, Roster, RosterEntry, SeatState,
         election::Evidence,
@@ -32,8 +32,6 @@ pub(super) struct Office {
     former: Vec<PeerId>,
     /// The host's own slot, unless it is the ticket's host.
     slot: Option<Verified<Slot>>,
-    /// Copies that were handed over to this host.
-    copies: Option<Ledger>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
 }
@@ -45,14 +43,12 @@ pub(in crate::session) struct Won {
     pub(in crate::session) evidence: Evidence,
     /// Of those who sent one along with their vote.
     pub(in crate::session) packages: BTreeMap<PeerId, Vec<u8>>,
-    /// If the host before handed over.
-    pub(in crate::session) copies: Option<Ledger>,
 }
 
 impl Office {
     /// Of the ticket's host.
     pub(super) fn first(takeover: Duration) -> Self {
-        Self { term: 0, takeover, former: Vec::new(), slot: None, copies: None, successor: None }
+        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None }
     }
 
     pub(super) fn term(&self) -> u32 {
@@ -66,14 +62,6 @@ impl Office {
 
     pub(super) fn slot(&self) -> Option<&Verified<Slot>> {
         self.slot.as_ref()
-    }
-
-    pub(super) fn ledger(&mut self) -> Option<&mut Ledger> {
-        self.copies.as_mut()
-    }
-
-    pub(super) fn handover(&self) -> Option<Signed<Handover>> {
-        self.copies.as_ref()?.handover().map(Verified::to_signed)
     }
 
     pub(super) fn roster(&self, host: Contact, members: Vec<RosterEntry>) -> Roster {
@@ -107,11 +95,11 @@ impl Host {
         &self.office.former
     }
 
-    /// The copies that were handed over to this host; `None` for the ticket's host, whose node keeps them, and
-    /// for one that took over without any.
-    #[must_use]
-    pub fn copies(&self) -> Option<&Ledger> {
-        self.office.copies.as_ref()
+    /// By which this host has copies to give, if it is not by the ticket.
+    pub(super) fn handover(&self, context: &Context<'_>) -> Option<Signed<Handover>> {
+        let handover = context.ledger.as_ref()?.handover()?;
+        let is_host = self.ticket.host == context.me.peer;
+        (!is_host && handover.session == self.session).then(|| handover.to_signed())
     }
 
     /// In office after another one: everyone is told, and those who voted get the new keys at once.
@@ -138,7 +126,7 @@ impl Host {
             seats,
             running_since: estate.running_since,
             keys: Keys::default(),
-            office: Office { term: won.term, takeover, former, slot, copies: won.copies, successor: None },
+            office: Office { term: won.term, takeover, former, slot, successor: None },
         };
         let in_group = host.voters();
         let packages: Vec<_> = won.packages.iter().filter(|(peer, _)| in_group.contains(peer)).collect();
@@ -181,7 +169,7 @@ impl Host {
         }
         let (session, term, now) = (self.session, self.office.term + 1, context.now);
         let identity = context.identity;
-        let ledger = ledger(&mut self.office, context).ok_or(HostError::NoFurther)?;
+        let ledger = context.ledger.as_mut().ok_or(HostError::NoFurther)?;
         let handed =
             ledger.hand_over(peer, session, term, identity, now).map_err(|_| HostError::NoFurther)?;
         self.office.successor = Some(peer);

@@ -39,7 +39,7 @@ pub(super) struct Succession {
     /// For whom this node has voted last, and in which term.
     voted: Option<(u32, PeerId, Signed<Vote>)>,
     /// What the host has handed over to this node.
-    inherited: Option<(Evidence, Ledger)>,
+    inherited: Option<HandOver>,
     /// The newest term heard of.
     newest: u32,
     /// When there was a sign of the host last.
@@ -270,10 +270,9 @@ impl Member {
     }
 
     /// The office, if it is this node's now.
-    pub(in crate::session) fn won(&mut self, context: &Context<'_>) -> Option<Won> {
-        if let Some((evidence, copies)) = self.succession.inherited.take() {
-            let term = self.term() + 1;
-            return Some(Won { term, evidence, packages: BTreeMap::new(), copies: Some(copies) });
+    pub(in crate::session) fn won(&mut self, context: &mut Context<'_>) -> Option<Won> {
+        if let Some(hand_over) = self.succession.inherited.take() {
+            return self.heir(hand_over, context);
         }
         let voters = self.voters();
         let campaign = self.succession.campaign.as_ref()?;
@@ -284,20 +283,29 @@ impl Member {
         let evidence = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
         let packages = votes.iter().filter_map(|(peer, (_, package))| Some((**peer, package.clone()?)));
         let (term, packages) = (campaign.term, packages.collect());
-        Some(Won { term, evidence: Evidence::Votes(evidence), packages, copies: None })
+        Some(Won { term, evidence: Evidence::Votes(evidence), packages })
     }
 
     /// The host makes this node the host.
     pub(super) fn inherit(&mut self, hand_over: HandOver) {
-        let (term, me) = (self.term() + 1, self.me);
-        let evidence = Evidence::Handover(hand_over.handover);
-        let claimant = Claimant { session: self.session, term, peer: me };
-        let ready = matches!(self.state, MemberState::Ready | MemberState::Running);
-        if let Some(handover) = evidence.handover(claimant, &self.ticket).filter(|_| ready)
-            && let Ok(copies) = Ledger::handed(self.ticket.clone(), handover, hand_over.released)
-        {
-            self.succession.inherited = Some((evidence, copies));
+        if matches!(self.state, MemberState::Ready | MemberState::Running) {
+            self.succession.inherited = Some(hand_over);
         }
+    }
+
+    /// The office by a handover that stands up, with whatever copies it brings.
+    fn heir(&self, hand_over: HandOver, context: &mut Context<'_>) -> Option<Won> {
+        let term = self.term() + 1;
+        let evidence = Evidence::Handover(hand_over.handover);
+        let claimant = Claimant { session: self.session, term, peer: self.me };
+        let handover = evidence.handover(claimant, &self.ticket)?;
+        let released = hand_over.released;
+        // Copies that do not stand up are not taken over; the office is.
+        match context.ledger.as_mut() {
+            Some(ledger) => ledger.take_over(handover, released).unwrap_or_default(),
+            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, released).ok(),
+        }
+        Some(Won { term, evidence, packages: BTreeMap::new() })
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
