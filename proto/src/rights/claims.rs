@@ -36,6 +36,7 @@
 //! | -65554 | verdict | unsigned | ack |
 //! | -65555 | number in the sender's order | unsigned | update |
 //! | -65556 | payload | bytes | update |
+//! | -65557 | covers: up to which number of whom | map of text, PeerIds, to numbers from 1 | update, optional |
 //!
 //! Keys below -65536 are CWT's range for private use.
 
@@ -86,6 +87,7 @@ pub mod key {
     pub const VERDICT: Key = Key(-65554, "verdict");
     pub const NUMBER: Key = Key(-65555, "number");
     pub const PAYLOAD: Key = Key(-65556, "payload");
+    pub const COVERS: Key = Key(-65557, "covers");
 }
 
 /// Why a payload is not the claims of the wanted kind of item.
