@@ -39,6 +39,10 @@ pub(super) enum Complaint {
     Unreadable,
     #[error("what is in it is no update: {0}")]
     NoUpdate(#[from] DecodeError),
+    #[error("it is an update of another session")]
+    AnotherSession,
+    #[error("it is an update by {0}, who is not known here to be or to have been a member")]
+    Stranger(PeerId),
     #[error("it is an update in the name of {0}")]
     AnotherName(PeerId),
     #[error("it is an update that is forged: {0}")]
@@ -64,6 +68,8 @@ impl Complaint {
             Self::ForgedUpdate(_) => 8,
             Self::Full => 9,
             Self::Busy => 10,
+            Self::AnotherSession => 18,
+            Self::Stranger(_) => 19,
             Self::Closed(OpenError::Malformed) => 11,
             Self::Closed(OpenError::Ahead { .. }) => 12,
             Self::Closed(OpenError::UnknownEpoch { .. }) => 13,
@@ -74,11 +80,11 @@ impl Complaint {
         }
     }
 
-    /// Whether it happens among honest members: while keys change, to a node that is busy, and, with realtime
-    /// messages, which may come over two ways.
+    /// Whether it happens among honest members: while keys or the roster change, to a node that is busy, and with
+    /// realtime messages, which may come over two ways.
     fn is_common(&self, lane: Option<Lane>) -> bool {
         match self {
-            Self::NoKeys | Self::NoRoom(_) | Self::Full | Self::Busy => true,
+            Self::NoKeys | Self::NoRoom(_) | Self::Stranger(_) | Self::Full | Self::Busy => true,
             Self::Closed(OpenError::Ahead { .. } | OpenError::UnknownEpoch { .. } | OpenError::Mine) => true,
             Self::Closed(OpenError::Replay) => lane == Some(Lane::Realtime),
             _ => false,

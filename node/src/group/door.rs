@@ -137,11 +137,18 @@ impl Door {
             .split_first()
             .and_then(|(code, frame)| Some((Lane::from_code(*code)?, frame)))
             .ok_or(Shut::Dropped(None, Complaint::NoLane))?;
-        let left = &mut member.left[usize::from(lane.code()) - 1];
-        if !left.spend(packet.len(), now) {
+        let index = usize::from(lane.code()) - 1;
+        if !member.left[index].spend(packet.len(), now) {
             return Err(Shut::Dropped(Some(lane), Complaint::TooMuch));
         }
-        self.open_frame(author, lane, frame, now)
+        let opened = self.open_frame(author, lane, frame, now);
+        // What came over two ways was said once; telling that costs next to nothing.
+        if let (Err(Shut::Dropped(_, Complaint::Closed(OpenError::Replay))), Some(member)) =
+            (&opened, self.members.get_mut(&author))
+        {
+            member.left[index].refund(packet.len());
+        }
+        opened
     }
 
     fn open_frame(&mut self, author: PeerId, lane: Lane, frame: &[u8], now: Timestamp) -> Result<Said, Shut> {

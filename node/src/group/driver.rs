@@ -4,13 +4,13 @@
 //! is on disk once the rest is let go of.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{BTreeSet, HashSet, VecDeque},
     sync::{Arc, PoisonError, Weak},
     time::Duration,
 };
 
 use parlor_proto::{
-    group::{Heads, Log, MAX_NUMBER, MAX_UPDATES, Update, Verdict, lanes::Lane},
+    group::{Heads, Log, MAX_COVERED, MAX_NUMBER, MAX_UPDATES, Update, Verdict, lanes::Lane},
     identity::{Identity, PeerId},
     rights::{Signed, Verified, sign},
 };
@@ -43,7 +43,7 @@ pub(super) struct Driver {
     identity: Identity,
     log: Log,
     newest: watch::Sender<u64>,
-    hosts: watch::Receiver<std::collections::BTreeSet<PeerId>>,
+    hosts: watch::Receiver<BTreeSet<PeerId>>,
     present: HashSet<PeerId>,
     pulls: Pulls,
     /// The newest own update that could not be published.
@@ -214,7 +214,7 @@ impl Driver {
     ) -> Result<Verified<Update>, PostError> {
         let (session, sender) = (inner.session, inner.me);
         let covered = covers.as_ref().map_or(0, |covers| covers.0.len());
-        if covered > parlor_proto::group::MAX_COVERED {
+        if covered > MAX_COVERED {
             return Err(PostError::TooManyCovered);
         }
         let (len, most) = (payload.len(), Update::max_payload(covered));
@@ -239,8 +239,12 @@ impl Driver {
     /// An update that somebody else brought: `by` gossip or in an answer. `None` if it is nothing for this log.
     fn heard(&self, inner: &Inner, by: PeerId, update: Signed<Update>, batch: &mut Batch) -> Option<Verdict> {
         let claimed = update.unverified();
-        if claimed.session != inner.session || !inner.is_author(&claimed.sender) {
-            inner.complain(by, Some(Lane::Updates), &Complaint::NotAMember);
+        let complaint = match claimed.sender {
+            _ if claimed.session != inner.session => Some(Complaint::AnotherSession),
+            sender => (!inner.is_author(&sender)).then_some(Complaint::Stranger(sender)),
+        };
+        if let Some(complaint) = complaint {
+            inner.complain(by, Some(Lane::Updates), &complaint);
             return None;
         }
         let verdict = batch.log.judge(claimed, update.bytes().len(), &self.hosts.borrow());

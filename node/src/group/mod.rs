@@ -252,7 +252,13 @@ impl Group {
     /// Who may be the author of an update here, and what each is called: everyone who is or was in the group,
     /// this node too.
     pub fn set_authors(&self, authors: BTreeMap<PeerId, String>) {
-        *self.inner.authors.write().unwrap_or_else(PoisonError::into_inner) = authors;
+        let mut known = self.inner.authors.write().unwrap_or_else(PoisonError::into_inner);
+        let is_longer = authors.keys().any(|author| !known.contains_key(author));
+        *known = authors;
+        if is_longer {
+            // What they said before they were known was not taken. If the queue is full, a pull follows anyway.
+            let _ = self.inner.commands.try_send(Command::Resync);
+        }
     }
 
     /// Who is in the group now, this node not counted: they get what they lack when they ask.

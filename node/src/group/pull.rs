@@ -16,7 +16,7 @@ use super::Inner;
 use crate::store::StoreError;
 
 /// How many members are asked at a time.
-const MAX_PULLS: usize = 3;
+const MAX_PULLS: usize = 2;
 
 /// Who is being asked, and who is to be. At most as many as were ever present.
 #[derive(Default)]

@@ -107,6 +107,15 @@ impl Allowance {
         passes
     }
 
+    /// What was spent on a message of `len` bytes, which turned out to count for nothing, is given back.
+    pub fn refund(&mut self, len: usize) {
+        let bytes = u32::try_from(len).unwrap_or(0);
+        for (bucket, units) in [(&mut self.messages, 1), (&mut self.bytes, bytes)] {
+            let most = Bucket::thousandths(bucket.rate.burst);
+            bucket.left = (bucket.left + Bucket::thousandths(units)).min(most);
+        }
+    }
+
     /// How long after the last [`Allowance::spend`] one of `len` bytes would pass.
     #[must_use]
     pub fn wait(&self, len: usize) -> Duration {
@@ -149,6 +158,15 @@ mod tests {
         assert_eq!(left.wait(20), Duration::from_millis(200));
         assert!(left.spend(20, START + left.wait(20)));
         assert!(!left.spend(usize::MAX, START + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_spent_again_and_no_more() {
+        let mut left = Allowance::new(limits(), START);
+        assert!(left.spend(50, START) && !left.spend(1, START));
+        left.refund(50);
+        left.refund(50);
+        assert!(left.spend(25, START) && left.spend(25, START) && !left.spend(1, START));
     }
 
     #[test]

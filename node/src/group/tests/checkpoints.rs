@@ -45,8 +45,9 @@ async fn what_a_checkpoint_does_not_cover_is_kept_and_a_member_behind_jumps() {
         .map(|(sender, number, text)| (sender, number, text.to_owned()))
         .into();
     for site in [&host, &behind, &ahead] {
-        until(async || site.set().await == expected).await;
-        assert_eq!(site.heads(), Heads([(peer(0), 1), (peer(1), 1), (peer(2), 6)].into()));
+        let heads = Heads([(peer(0), 1), (peer(1), 1), (peer(2), 6)].into());
+        until(async || site.heads() == heads).await;
+        assert_eq!(site.set().await, expected);
     }
     // What they know of it is on disk.
     for site in [&host, &behind, &ahead] {
