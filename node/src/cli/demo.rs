@@ -295,7 +295,7 @@ async fn settle(cast: &Cast, session: SessionId, headless: bool) -> Result<Value
     let statement = cast.billing.execute(Command::Bill(bill)).await?["statement"].clone();
     check("slots used", &slots["used"], json!(COPIES))?;
     check("receptions billed", &statement["receptions"], json!(COPIES + 1))?;
-    let updates = cast.host.context().store.heads(session).await.map_err(CommandError::from)?.1;
+    let updates = cast.host.context().store.log(session).await.map_err(CommandError::from)?.1;
     if headless {
         check("updates", &json!(updates), json!(3))?;
     }

@@ -2,38 +2,67 @@
 //!
 //! For: [`Group`], through which a node posts, reads and hears; and the task behind it that keeps the session's
 //! [`Log`](parlor_proto::group::Log) on disk and in step with the other members'. Not for: who is in the group
-//! (the session's driver says so), nor for who gets bytes at all (the overlay's gate).
+//! and which keys it has (the session's driver says so), nor for who gets bytes at all (the overlay's gate).
 //!
 //! The idea: one writer a session. What is posted or heard at about the same time goes to disk in one
 //! transaction, and only then to the network, to the page, to the terminal. Gossip is only the fast path: a
 //! member that finds a gap, meets somebody anew, or has heard nothing for a while asks for what it lacks.
+//!
+//! Everything that goes over the topic is sealed (`door`). What is *pulled* is not sealed again: it goes over the
+//! authenticated, encrypted connection to a member that asked, and that one may have no keys of the epoch in which it
+//! was said.
+//!
+//! | what is full | what happens |
+//! |---|---|
+//! | what one member may say a second, in a lane ([`parlor_proto::group::rate`]) | heard: dropped unread, updates are pulled later; own: posts wait, realtime is dropped |
+//! | the writer's queue, or one member's share of it | a heard update is dropped and pulled later; posts wait |
+//! | what is kept of one member's updates | no more of them until the host makes a checkpoint |
+//! | pulls under way | the next one waits for one to end; answers to others wait their turn |
 
+mod complaint;
+mod door;
 mod driver;
+mod hearing;
 mod pull;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError, RwLock, Weak},
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
 };
 
 use bytes::Bytes;
 use parlor_proto::{
-    group::{Frame, MAX_PAYLOAD, MAX_REALTIME, UpdatesRequest, UpdatesResponse},
+    group::{
+        Control, Heads, MAX_COVERED, MAX_PAYLOAD, MAX_REALTIME, UpdatesRequest, UpdatesResponse,
+        keys::{GroupKeys, MlsError},
+        lanes::{EnterError, Lane},
+        rate::{Allowance, Limits},
+    },
     identity::{Identity, PeerId},
     ids::SessionId,
 };
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::{complaint::Complaints, door::Door};
 use crate::{
+    clock,
     overlay::Overlay,
-    store::{Store, StoreError, StoredUpdate},
+    store::{Store, StoreError, StoredUpdate, to_blob},
 };
 
 /// What may wait for the writer. Beyond, heard updates are dropped (and pulled later); posts wait.
 const QUEUE: usize = 1024;
 /// Realtime messages that a slow reader may lag behind before it loses the oldest.
 const REALTIME_LAG: usize = 256;
+/// The same of beacons.
+const BEACON_LAG: usize = 64;
+/// How many members are answered at a time.
+const MAX_SERVED: usize = 4;
+/// What an update's packet is longer than its payload, bytes, at most.
+const PACKET_OVERHEAD: usize = 1_024;
 
 /// One session's group, on this node. Clones share it; the last one to go ends its task.
 #[derive(Clone)]
@@ -61,20 +90,55 @@ struct Inner {
     authors: RwLock<BTreeMap<PeerId, String>>,
     members: RwLock<BTreeSet<PeerId>>,
     present: RwLock<BTreeSet<PeerId>>,
+    hosts: watch::Sender<BTreeSet<PeerId>>,
+    door: Mutex<Door>,
+    complaints: Mutex<Complaints>,
+    /// What this node may say itself.
+    pace: Mutex<Pace>,
+    /// As the writer has them.
+    heads: RwLock<Heads>,
+    served: Semaphore,
     commands: mpsc::Sender<Command>,
     newest: watch::Receiver<u64>,
     realtime: broadcast::Sender<Realtime>,
+    beacons: broadcast::Sender<Beacon>,
+    wanted_epoch: watch::Sender<u64>,
     stop: CancellationToken,
     _stop: DropGuard,
+}
+
+/// What this node has left to say.
+struct Pace {
+    updates: Allowance,
+    realtime: Allowance,
 }
 
 /// A realtime message of another member.
 #[derive(Debug, Clone)]
 pub struct Realtime {
-    /// Who sent it: the signed source of the gossip.
+    /// Who sent it: the signed source of the gossip, and whose keys sealed it.
     pub sender: PeerId,
     /// At most [`MAX_REALTIME`] bytes.
     pub data: Bytes,
+}
+
+/// A member's node says that it is there as host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beacon {
+    /// Who: as certain as with [`Realtime::sender`]. Whether it is the host is for others to judge.
+    pub author: PeerId,
+    /// In which term, as it believes.
+    pub term: u32,
+}
+
+/// Why a group cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum OpenError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the group's keys cannot be used: {0}")]
+    Keys(#[from] MlsError),
 }
 
 /// Why an update was not posted.
@@ -83,32 +147,52 @@ pub struct Realtime {
 pub enum PostError {
     #[error("the session does not take updates any more")]
     Closed,
-    #[error("the update has {0} bytes: at most {MAX_PAYLOAD} are allowed")]
-    TooLarge(usize),
+    #[error("the update has {len} bytes: at most {most} are allowed")]
+    TooLarge { len: usize, most: usize },
+    #[error(
+        "this node has posted as much as the session keeps of one member: the host's program has to make a checkpoint first"
+    )]
+    Full,
+    #[error("a checkpoint covers the updates of at most {MAX_COVERED} members: this session had more")]
+    TooManyCovered,
     #[error("the update was not written: {0}")]
     Store(#[source] Arc<StoreError>),
 }
 
 /// To the writer.
 enum Command {
-    Post(Vec<u8>, oneshot::Sender<Result<u64, PostError>>),
-    Heard(PeerId, parlor_proto::rights::Signed<parlor_proto::group::Update>),
+    Post {
+        payload: Vec<u8>,
+        is_checkpoint: bool,
+        reply: oneshot::Sender<Result<u64, PostError>>,
+    },
+    /// By gossip; with its place in the queue.
+    Heard(PeerId, parlor_proto::rights::Signed<parlor_proto::group::Update>, OwnedSemaphorePermit),
     Present(PeerId, bool),
     Pulled(PeerId, Option<UpdatesResponse>),
+    /// Something may have been missed.
+    Resync,
 }
 
 impl Group {
-    /// Opens a session's group with what is on disk of it.
+    /// Opens a session's group with what is on disk of it. `keys`: of the epoch in which this node is; without any,
+    /// nothing is sealed or opened until [`Group::enter`], and only pulling works.
     pub async fn open(
         session: SessionId,
         identity: Identity,
         store: Store,
         overlay: Overlay,
-    ) -> Result<Self, StoreError> {
-        let (heads, serial) = store.heads(session).await?;
+        keys: Option<Arc<GroupKeys>>,
+    ) -> Result<Self, OpenError> {
+        let now = clock::now();
+        // Before anything is sealed: no two runs may have the same.
+        let boot = store.raise_boot(session, now).await?;
+        let door = Door::new(boot, keys.as_deref())?;
+        let (log, serial) = store.log(session).await?;
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (newest_sender, newest) = watch::channel(serial);
         let stop = CancellationToken::new();
+        let own = |lane| Allowance::new(Limits::of(lane), now);
         let inner = Arc::new(Inner {
             session,
             me: identity.peer(),
@@ -117,15 +201,35 @@ impl Group {
             authors: RwLock::default(),
             members: RwLock::default(),
             present: RwLock::default(),
+            hosts: watch::Sender::default(),
+            door: Mutex::new(door),
+            complaints: Mutex::new(Complaints::new(session)),
+            pace: Mutex::new(Pace { updates: own(Lane::Updates), realtime: own(Lane::Realtime) }),
+            heads: RwLock::new(log.heads().clone()),
+            served: Semaphore::new(MAX_SERVED),
             commands,
             newest,
             realtime: broadcast::channel(REALTIME_LAG).0,
+            beacons: broadcast::channel(BEACON_LAG).0,
+            wanted_epoch: watch::Sender::new(0),
             stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
         });
-        let driver = driver::Driver::new(Arc::downgrade(&inner), identity, heads, newest_sender);
+        let driver = driver::Driver::new(&inner, identity, log, newest_sender);
         tokio::spawn(driver.run(inbox, stop));
         Ok(Self { inner })
+    }
+
+    /// The group's keys have come to a new epoch, and are on disk. To be told of each, in order.
+    pub fn enter(&self, keys: Arc<GroupKeys>) -> Result<(), EnterError> {
+        self.inner.enter(&keys)
+    }
+
+    /// An epoch above this node's in which a member has sealed something, it seems: commits are missing here. Changes
+    /// with each such frame, which need not be authentic: a member can name any number.
+    #[must_use]
+    pub fn wanted_epoch(&self) -> watch::Receiver<u64> {
+        self.inner.wanted_epoch.subscribe()
     }
 
     /// Ends its task, whoever still holds it: a log has one writer, and the session may be joined anew.
@@ -148,12 +252,34 @@ impl Group {
     /// Who may be the author of an update here, and what each is called: everyone who is or was in the group,
     /// this node too.
     pub fn set_authors(&self, authors: BTreeMap<PeerId, String>) {
-        *self.inner.authors.write().unwrap_or_else(PoisonError::into_inner) = authors;
+        let mut known = self.inner.authors.write().unwrap_or_else(PoisonError::into_inner);
+        let is_longer = authors.keys().any(|author| !known.contains_key(author));
+        *known = authors;
+        if is_longer {
+            // What they said before they were known was not taken. If the queue is full, a pull follows anyway.
+            let _ = self.inner.commands.try_send(Command::Resync);
+        }
     }
 
     /// Who is in the group now, this node not counted: they get what they lack when they ask.
     pub fn set_members(&self, members: BTreeSet<PeerId>) {
+        self.inner.door().set_members(&members, clock::now());
         *self.inner.members.write().unwrap_or_else(PoisonError::into_inner) = members;
+    }
+
+    /// Who is or was the session's host: whose checkpoints count.
+    pub fn set_hosts(&self, hosts: BTreeSet<PeerId>) {
+        self.inner.hosts.send_if_modified(|known| {
+            let is_new = *known != hosts;
+            *known = hosts;
+            is_new
+        });
+    }
+
+    /// Whether this is one of those.
+    #[must_use]
+    pub fn is_host(&self, peer: &PeerId) -> bool {
+        self.inner.hosts.borrow().contains(peer)
     }
 
     /// What a member is called, for people; the end of its PeerId if it has no name.
@@ -182,13 +308,26 @@ impl Group {
     }
 
     /// Posts an update. Once it returns, the update is on disk (under the serial that is returned) and on its
-    /// way to everyone.
+    /// way to everyone. Waits while this node has said as much as one member may.
     pub async fn post(&self, payload: Vec<u8>) -> Result<u64, PostError> {
+        self.put(payload, false).await
+    }
+
+    /// Posts an update whose payload replaces every update that is here, the same way; they are let go of everywhere.
+    /// If this node is not and was not the session's host, it is an update like any other. The payload may be shorter
+    /// by [`COVERED_LEN`](parlor_proto::group::COVERED_LEN) for each member of whom it replaces any.
+    pub async fn post_checkpoint(&self, payload: Vec<u8>) -> Result<u64, PostError> {
+        self.put(payload, true).await
+    }
+
+    async fn put(&self, payload: Vec<u8>, is_checkpoint: bool) -> Result<u64, PostError> {
         if payload.len() > MAX_PAYLOAD {
-            return Err(PostError::TooLarge(payload.len()));
+            return Err(PostError::TooLarge { len: payload.len(), most: MAX_PAYLOAD });
         }
+        self.inner.keep_pace(payload.len() + PACKET_OVERHEAD).await?;
         let (reply, answer) = oneshot::channel();
-        self.inner.commands.send(Command::Post(payload, reply)).await.map_err(|_| PostError::Closed)?;
+        let command = Command::Post { payload, is_checkpoint, reply };
+        self.inner.commands.send(command).await.map_err(|_| PostError::Closed)?;
         answer.await.map_err(|_| PostError::Closed)?
     }
 
@@ -203,14 +342,38 @@ impl Group {
         self.inner.newest.clone()
     }
 
-    /// Sends to everyone who can be reached at this moment, or to nobody.
+    /// Sends to everyone who can be reached at this moment, or to nobody: so it is with more than one member may say,
+    /// and without keys.
     pub async fn send_realtime(&self, data: Bytes) {
-        if data.len() > MAX_REALTIME {
+        let len = data.len();
+        if len > MAX_REALTIME || !self.inner.pace().realtime.spend(len + PACKET_OVERHEAD, clock::now()) {
+            tracing::debug!(session = %self.inner.session, len, "a realtime message is too large, or one too many");
             return;
         }
-        let frame = crate::store::to_blob(&Frame::Realtime(data.into()));
-        // Fire and forget: what cannot be sent now is of no use later.
-        let _ = self.inner.overlay.group_publish(self.inner.session, frame.into()).await;
+        let packet = self.inner.door().seal(Lane::Realtime, &data);
+        match packet {
+            Ok(packet) => self.inner.publish_realtime(packet).await,
+            Err(error) => {
+                tracing::debug!(session = %self.inner.session, %error, "a realtime message was not sent")
+            }
+        }
+    }
+
+    /// Says that this node is there, as host in that term; to whom it reaches.
+    pub async fn send_beacon(&self, term: u32) {
+        let packet = self.inner.door().seal(Lane::Control, &to_blob(&Control::Beacon { term }));
+        let session = self.inner.session;
+        match packet {
+            // Whoever does not hear this one hears the next.
+            Ok(packet) => drop(self.inner.overlay.group_publish(session, packet.into()).await),
+            Err(error) => tracing::debug!(%session, %error, "a beacon was not sent"),
+        }
+    }
+
+    /// Other members' beacons from now on.
+    #[must_use]
+    pub fn beacons(&self) -> broadcast::Receiver<Beacon> {
+        self.inner.beacons.subscribe()
     }
 
     /// Realtime messages from now on.
@@ -219,19 +382,10 @@ impl Group {
         self.inner.realtime.subscribe()
     }
 
-    /// A frame came over the topic. Garbage is dropped.
-    pub fn heard(&self, author: PeerId, frame: &[u8]) {
-        match cbor4ii::serde::from_slice(frame) {
-            Ok(Frame::Realtime(data)) if data.len() <= MAX_REALTIME && author != self.inner.me => {
-                // Without a reader there is nobody to send to.
-                let _ = self.inner.realtime.send(Realtime { sender: author, data: data.into() });
-            }
-            Ok(Frame::Update(update)) => {
-                // When the writer cannot keep up, this one is pulled later.
-                let _ = self.inner.commands.try_send(Command::Heard(author, update));
-            }
-            _ => tracing::debug!(session = %self.inner.session, ?author, "a frame that cannot be read"),
-        }
+    /// A packet of `author` came, over the topic or directly. What is not sealed for this group by that member, or is
+    /// more than may be, is dropped. Does not wait.
+    pub fn heard(&self, author: PeerId, packet: &[u8]) {
+        self.inner.heard(author, packet);
     }
 
     /// A member can be reached over the topic, or no longer.
@@ -261,13 +415,9 @@ impl Group {
         if !self.inner.members.read().unwrap_or_else(PoisonError::into_inner).contains(&from) {
             return Ok(UpdatesResponse::default());
         }
-        pull::answer(&self.inner.store, self.inner.session, &request.have).await
-    }
-}
-
-impl Inner {
-    fn is_author(&self, peer: &PeerId) -> bool {
-        self.authors.read().unwrap_or_else(PoisonError::into_inner).contains_key(peer)
+        // It is never closed.
+        let _turn = self.inner.served.acquire().await.ok();
+        pull::answer(&self.inner, &request.have).await
     }
 }
 

@@ -54,6 +54,7 @@ impl WebInstance {
             document: content.document,
             summary: content.summary,
             notify: content.notify,
+            checkpoint: stored.update.covers.is_some() && self.group.is_host(&stored.update.sender),
             sender,
         }
     }
@@ -89,10 +90,15 @@ impl Instance for WebInstance {
     fn send_update(&self, _key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
         async move {
             let payload = serde_json::to_vec(&update).map_err(|error| SendError::Storage(error.into()))?;
-            match self.group.post(payload).await {
+            let posted = match update.checkpoint {
+                true => self.group.post_checkpoint(payload).await,
+                false => self.group.post(payload).await,
+            };
+            match posted {
                 Ok(_) => Ok(()),
                 Err(PostError::Closed) => Err(SendError::NotAllowed),
-                Err(PostError::TooLarge(_)) => Err(SendError::TooLarge),
+                Err(PostError::TooLarge { .. }) => Err(SendError::TooLarge),
+                Err(PostError::Full | PostError::TooManyCovered) => Err(SendError::Full),
                 Err(PostError::Store(error)) => Err(SendError::Storage(error.into())),
             }
         }

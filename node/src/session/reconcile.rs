@@ -92,7 +92,7 @@ impl Driver {
         let peers: BTreeSet<PeerId> = contacts.iter().map(|contact| contact.peer).collect();
         if doing.group.is_none() {
             let (identity, store) = (context.identity.clone(), context.store.clone());
-            match Group::open(session, identity, store, context.overlay.clone()).await {
+            match Group::open(session, identity, store, context.overlay.clone(), None).await {
                 Ok(group) => {
                     let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
                     groups.insert(session, group.clone());

@@ -8,6 +8,7 @@
 
 pub mod bundle;
 mod contacts;
+mod group;
 mod offers;
 mod places;
 mod programs;

@@ -71,10 +71,15 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a session and all updates of it.
+    /// Forgets a session, all updates of it and its group.
     pub async fn remove_session(&self, session: SessionId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
-        for query in ["DELETE FROM updates WHERE session = ?", "DELETE FROM sessions WHERE session = ?"] {
+        for query in [
+            "DELETE FROM updates WHERE session = ?",
+            "DELETE FROM bases WHERE session = ?",
+            "DELETE FROM groups WHERE session = ?",
+            "DELETE FROM sessions WHERE session = ?",
+        ] {
             sqlx::query(query).bind(session.to_string()).execute(&mut *write).await?;
         }
         Ok(write.commit().await?)

@@ -1,20 +1,16 @@
 //! The updates of sessions, in this node's order.
 
-use parlor_proto::{
-    group::{Heads, Update},
-    identity::PeerId,
-    ids::SessionId,
-    rights::Verified,
-};
+use futures::TryStreamExt as _;
+use parlor_proto::{group::Update, identity::PeerId, ids::SessionId, rights::Verified};
 
-use super::{Store, StoreError, Transaction, from_blob, parse, to_blob};
+use super::{Store, StoreError, Transaction, from_blob, to_blob};
 
 const TABLE: &str = "updates";
 
 /// One update with its place in this node's order.
 #[derive(Debug, Clone)]
 pub struct StoredUpdate {
-    /// From 1, without gaps.
+    /// From 1, in the order in which they came; with gaps where a checkpoint replaced some.
     pub serial: u64,
     /// The update.
     pub update: Verified<Update>,
@@ -28,32 +24,20 @@ impl Store {
         serial: u64,
         update: &Verified<Update>,
     ) -> Result<(), StoreError> {
-        sqlx::query("INSERT INTO updates (session, serial, sender, number, item) VALUES (?, ?, ?, ?, ?)")
-            .bind(update.session.to_string())
-            .bind(serial.cast_signed())
-            .bind(update.sender.to_string())
-            .bind(update.number.cast_signed())
-            .bind(to_blob(update))
-            .execute(&mut **write)
-            .await?;
-        Ok(())
-    }
-
-    /// What is here of a session: one number a sender, and the newest serial.
-    pub async fn heads(&self, session: SessionId) -> Result<(Heads, u64), StoreError> {
-        let rows: Vec<(String, i64, i64)> = sqlx::query_as(
-            "SELECT sender, max(number), max(serial) FROM updates WHERE session = ? GROUP BY sender",
+        sqlx::query(
+            "INSERT INTO updates (session, serial, sender, number, item, size, covers)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
         )
-        .bind(session.to_string())
-        .fetch_all(self.pool())
+        .bind(update.session.to_string())
+        .bind(serial.cast_signed())
+        .bind(update.sender.to_string())
+        .bind(update.number.cast_signed())
+        .bind(to_blob(update))
+        .bind(update.bytes().len() as i64)
+        .bind(update.covers.is_some())
+        .execute(&mut **write)
         .await?;
-        let mut heads = Heads::default();
-        let mut newest = 0;
-        for (sender, number, serial) in rows {
-            heads.0.insert(parse(TABLE, &sender)?, number.unsigned_abs());
-            newest = newest.max(serial.unsigned_abs());
-        }
-        Ok((heads, newest))
+        Ok(())
     }
 
     /// Up to `most` updates with a serial above `serial`, in order.
@@ -78,23 +62,49 @@ impl Store {
             .collect()
     }
 
-    /// Up to `most` updates of `sender` numbered above `number`, in order.
+    /// Updates of `sender` numbered above `number`, in order: up to `most`, and no more once they weigh `most_bytes`
+    /// together.
     pub async fn updates_of(
         &self,
         session: SessionId,
         sender: PeerId,
         number: u64,
         most: usize,
+        most_bytes: usize,
     ) -> Result<Vec<Verified<Update>>, StoreError> {
-        let rows: Vec<Vec<u8>> = sqlx::query_scalar(
+        let mut rows = sqlx::query_scalar::<_, Vec<u8>>(
             "SELECT item FROM updates WHERE session = ? AND sender = ? AND number > ? ORDER BY number LIMIT ?",
         )
         .bind(session.to_string())
         .bind(sender.to_string())
         .bind(i64::try_from(number).unwrap_or(i64::MAX))
         .bind(most as i64)
-        .fetch_all(self.pool())
+        .fetch(self.pool());
+        let (mut updates, mut bytes) = (Vec::new(), 0);
+        while bytes < most_bytes
+            && let Some(item) = rows.try_next().await?
+        {
+            let update: Verified<Update> = from_blob(TABLE, &item)?;
+            bytes += update.bytes().len();
+            updates.push(update);
+        }
+        Ok(updates)
+    }
+
+    /// The newest update of `sender` that says it replaces others.
+    pub async fn newest_checkpoint(
+        &self,
+        session: SessionId,
+        sender: PeerId,
+    ) -> Result<Option<Verified<Update>>, StoreError> {
+        let item: Option<Vec<u8>> = sqlx::query_scalar(
+            "SELECT item FROM updates WHERE session = ? AND sender = ? AND covers = 1
+             ORDER BY number DESC LIMIT 1",
+        )
+        .bind(session.to_string())
+        .bind(sender.to_string())
+        .fetch_optional(self.pool())
         .await?;
-        rows.iter().map(|item| from_blob(TABLE, item)).collect()
+        item.map(|item| from_blob(TABLE, &item)).transpose()
     }
 }

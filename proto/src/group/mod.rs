@@ -1,16 +1,21 @@
 //! What the members of a running session say to each other: updates and realtime messages.
 //!
 //! For: the signed [`Update`], the [`Log`] in which every member has every update exactly once and in each
-//! sender's order, the vectors by which two members find out what one of them lacks, and the frame in which
-//! both kinds of traffic travel over the session's gossipsub topic; and what closes the group to others: its
-//! members' keys ([`keys`], MLS) and the seal on what they say ([`lanes`]). The node does not seal yet: until it
-//! does, what a group says is as secret as the connections between its members. Not for: who is in the group
-//! (that is the session's roster, made of slots), nor for what an update means to the program.
+//! sender's order, the vectors by which two members find out what one of them lacks; how much each may say
+//! ([`rate`]); and what closes the group to others: its members' keys ([`keys`], MLS) and the seal on what they say
+//! ([`lanes`]). Not for: who is in the group (that is the session's roster, made of slots), nor for what an update
+//! means to the program.
 //!
 //! The idea: each sender numbers its updates from 1 and signs them. Gossip brings most of them at once;
 //! whatever it loses is pulled: "this is what I have" is one number per sender, the answer is what comes after.
 //! An update that arrives before its predecessor is not kept but pulled in order, so that a log is never
-//! anything but a prefix of what its sender said.
+//! anything but a prefix of what its sender said, less what a *checkpoint* of the host's has replaced.
+//!
+//! What travels over the session's gossipsub topic is sealed: the byte of a [`Lane`](lanes::Lane), then its frame.
+//! Inside: in the lane for updates the signed update's bytes; for realtime the data as it is; for control a
+//! [`Control`] in CBOR. Updates that are *pulled* go over the authenticated and encrypted connection between two
+//! members, to no one else, and are not sealed again: a member that comes late has no keys of the epochs in which
+//! they were said.
 //!
 //! Three separate questions, three separate answers: *may it be read* by whoever gets it: only with the keys of
 //! the epoch it was sealed in; *who said it*: the signature inside an update, the transport's for a realtime
@@ -19,31 +24,35 @@
 pub mod keys;
 pub mod lanes;
 mod log;
+pub mod rate;
 #[cfg(test)]
 mod testing;
 mod update;
 
 use serde::{Deserialize, Serialize};
 
-pub use log::{Heads, Log, MAX_NUMBER, Verdict};
-pub use update::{MAX_PAYLOAD, Update};
+pub use log::{Heads, Log, MAX_RETAINED, MAX_RETAINED_BYTES, Verdict};
+pub use update::{COVERED_LEN, MAX_COVERED, MAX_NUMBER, MAX_PAYLOAD, Update};
 
 use crate::{ids::SessionId, rights::Signed};
 
 /// Largest realtime message, bytes (webxdc's limit).
 pub const MAX_REALTIME: usize = 128_000;
+/// Longest [`Control`], bytes.
+pub const MAX_CONTROL: usize = 64;
 /// Most updates in one [`UpdatesResponse`].
 pub const MAX_UPDATES: usize = 256;
 /// What the updates of one [`UpdatesResponse`] may weigh together, bytes; one alone may weigh more.
 pub const MAX_UPDATES_SIZE: usize = 1 << 20;
 
-/// What travels over a session's topic.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Frame {
-    /// Durable; for everyone.
-    Update(Signed<Update>),
-    /// Fire and forget; the sender is who the topic's (signed) message is from.
-    Realtime(#[serde(with = "serde_bytes")] Vec<u8>),
+/// What nodes say to each other in the lane for control.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// The host's node, every few seconds: I am here.
+    Beacon {
+        /// As whose host: the term that it believes in.
+        term: u32,
+    },
 }
 
 /// What I have; what comes after?
@@ -55,7 +64,7 @@ pub struct UpdatesRequest {
     pub have: Heads,
 }
 
-/// This, each sender's in order.
+/// This: first the checkpoints that whoever asks lacks, then each sender's in order.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct UpdatesResponse {
     /// At most [`MAX_UPDATES`] and about [`MAX_UPDATES_SIZE`].

@@ -36,7 +36,8 @@
 //! | -65554 | verdict | unsigned | ack |
 //! | -65555 | number in the sender's order | unsigned | update |
 //! | -65556 | payload | bytes | update |
-//! | -65558 | term | unsigned | handover |
+//! | -65557 | covers: up to which number of whom | map of text, PeerIds, to numbers from 1 | update, optional |
+//! | -65558 | term | unsigned | handover, vote |
 //! | -65559 | numbers given back | array of `[k, generation, 16 bytes]` | handover |
 //! | -65560 | handover that it rests on | bytes, an envelope | slot of a successor, handover by one |
 //!
@@ -89,6 +90,7 @@ pub mod key {
     pub const VERDICT: Key = Key(-65554, "verdict");
     pub const NUMBER: Key = Key(-65555, "number");
     pub const PAYLOAD: Key = Key(-65556, "payload");
+    pub const COVERS: Key = Key(-65557, "covers");
     pub const TERM: Key = Key(-65558, "term");
     pub const NUMBERS: Key = Key(-65559, "numbers");
     pub const HANDOVER: Key = Key(-65560, "handover");

@@ -88,13 +88,25 @@ pub struct UpdateContent {
     /// Whom to notify of what: `selfAddr`, or `*` for everybody else, to text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeMap<String, String>>,
+    /// Parlor's own: the payload replaces every update so far. Counts only on the host's node; other webxdc hosts do not
+    /// know it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub checkpoint: bool,
 }
 
 impl UpdateContent {
     /// Just this payload.
     #[must_use]
     pub fn of(payload: Box<RawValue>) -> Self {
-        Self { payload, info: None, href: None, document: None, summary: None, notify: None }
+        Self {
+            payload,
+            info: None,
+            href: None,
+            document: None,
+            summary: None,
+            notify: None,
+            checkpoint: false,
+        }
     }
 
     /// No content at all.
@@ -128,6 +140,9 @@ pub struct DeliveredUpdate {
     /// As in [`UpdateContent`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub notify: Option<BTreeMap<String, String>>,
+    /// It has replaced updates before it: the node has verified that it is the host's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub checkpoint: bool,
     /// Who sent it: the node has verified that.
     pub sender: Sender,
 }
@@ -159,6 +174,9 @@ pub enum SendError {
     /// Larger than the group takes.
     #[error("the update is too large")]
     TooLarge,
+    /// This node has said as much as is kept of one member.
+    #[error("as many updates as may be are kept: the host has to make a checkpoint")]
+    Full,
     /// The node could not write it down.
     #[error("the update could not be stored")]
     Storage(#[source] Box<dyn std::error::Error + Send + Sync>),

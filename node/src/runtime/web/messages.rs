@@ -166,6 +166,7 @@ mod tests {
             document: None,
             summary: None,
             notify: None,
+            checkpoint: false,
             sender: Sender { addr: "a".into(), name: "Alice".into() },
         };
         assert_eq!(

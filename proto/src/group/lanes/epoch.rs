@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 
-use super::{Lane, window::Window};
+use super::{Lane, term, window::Window};
 use crate::{
     group::keys::{GroupKeys, MlsError},
     identity::PeerId,
@@ -22,8 +22,8 @@ pub(super) struct Epoch {
 /// What one member says in one epoch.
 pub(super) struct Sender {
     pub(super) peer: PeerId,
-    updates: Track,
-    realtime: Track,
+    /// By lane.
+    tracks: [Track; Lane::ALL.len()],
 }
 
 /// One lane of one sender in one epoch.
@@ -39,11 +39,17 @@ impl Epoch {
             Ok(Track { cipher: XChaCha20Poly1305::new((&*secret).into()), window: Window::default() })
         };
         let sender = |peer| -> Result<Sender, MlsError> {
-            Ok(Sender { peer, updates: track(peer, Lane::Updates)?, realtime: track(peer, Lane::Realtime)? })
+            let [updates, realtime, control] = Lane::ALL;
+            let tracks = [track(peer, updates)?, track(peer, realtime)?, track(peer, control)?];
+            Ok(Sender { peer, tracks })
         };
         let senders: Result<_, MlsError> =
             keys.members().iter().map(|(peer, leaf)| Ok((*leaf, sender(*peer)?))).collect();
         Ok(Self { number: keys.epoch(), mine: keys.leaf(), senders: senders? })
+    }
+
+    pub(super) fn term(&self) -> u32 {
+        term(self.number)
     }
 
     /// Whether `peer` is here, at `leaf`.
@@ -54,9 +60,6 @@ impl Epoch {
 
 impl Sender {
     pub(super) fn track(&mut self, lane: Lane) -> &mut Track {
-        match lane {
-            Lane::Updates => &mut self.updates,
-            Lane::Realtime => &mut self.realtime,
-        }
+        &mut self.tracks[lane.index()]
     }
 }

@@ -20,7 +20,7 @@ pub enum OpenError {
     /// Too short or too long.
     #[error("not a frame")]
     Malformed,
-    /// At most [`super::MAX_AHEAD`] epochs on: keep it in a [`super::WaitingRoom`] and pull the commits. Unauthenticated.
+    /// At most [`super::MAX_AHEAD`] epochs on, or of a later term: keep it in a [`super::WaitingRoom`] and pull the commits. Unauthenticated.
     #[error("of an epoch that is still to come ({epoch})")]
     Ahead {
         /// Which.

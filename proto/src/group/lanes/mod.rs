@@ -21,6 +21,11 @@
 //! [`GRACE_ADDED`], or [`GRACE_REMOVED`] once somebody was put out, whose own frames open no more at all. Frames
 //! of later ones wait in a [`WaitingRoom`] while the commit is pulled.
 //!
+//! **Terms.** The upper half of an epoch's number is its [`term`]. When another host takes over, a higher term
+//! begins, with an MLS group of its own in which everyone has another leaf. Some come to it later than others, so
+//! the last epoch of the term before opens for [`GRACE_TERM`], and whoever was in it is heard, unless the new term
+//! puts it out. However far ahead a higher term's epoch is, its frames are worth waiting for.
+//!
 //! **Replays.** Within a run of *this* node no frame opens twice. Which frames it opened is not kept on disk, so one
 //! that was opened before a restart could be opened once more after it, in the same epoch: updates are numbered
 //! inside; a realtime message might be heard again.
@@ -33,7 +38,10 @@ mod tests;
 mod waiting;
 mod window;
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    time::Duration,
+};
 
 use chacha20poly1305::{Tag, aead::AeadInOut as _};
 
@@ -61,30 +69,53 @@ pub const MAX_PLAINTEXT: usize = MAX_PAYLOAD + 1_024;
 pub const GRACE_ADDED: Duration = Duration::from_secs(10);
 /// The same, if somebody was put out: the shorter, the less it can still overhear.
 pub const GRACE_REMOVED: Duration = Duration::from_secs(2);
-/// How far ahead a frame's epoch may be to be worth waiting for.
+/// How long frames of a term's last epoch open after the next term began here.
+pub const GRACE_TERM: Duration = Duration::from_secs(60);
+/// How far ahead in its term a frame's epoch may be to be worth waiting for.
 pub const MAX_AHEAD: u64 = 2;
-/// Of how many earlier epochs frames open at most.
+/// Of how many earlier epochs frames open at most: so many of this term, and so many of earlier ones.
 const MAX_OLD: usize = 4;
 
-/// Which of the two kinds of traffic a frame belongs to. Each has its own keys.
+/// The term of an epoch: the upper half of its number.
+#[must_use]
+pub fn term(epoch: u64) -> u32 {
+    (epoch >> 32) as u32
+}
+
+/// Which kind of traffic a frame belongs to. Each has its own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {
     /// Durable; for everyone.
     Updates,
     /// Fire and forget.
     Realtime,
+    /// What nodes say to each other for themselves ([`super::Control`]).
+    Control,
 }
 
 impl Lane {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Updates, Self::Realtime];
+    /// Each of them, in the order of their codes.
+    pub const ALL: [Self; 3] = [Self::Updates, Self::Realtime, Self::Control];
 
-    /// How it is written where keys are derived and frames authenticated.
-    pub(super) fn code(self) -> u8 {
+    /// How it is written where keys are derived and frames authenticated, and before a frame on the wire.
+    #[must_use]
+    pub fn code(self) -> u8 {
         match self {
             Self::Updates => 1,
             Self::Realtime => 2,
+            Self::Control => 3,
         }
+    }
+
+    /// The reverse of [`Lane::code`].
+    #[must_use]
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|lane| lane.code() == code)
+    }
+
+    /// Its place in a table of what there is once for each lane.
+    fn index(self) -> usize {
+        usize::from(self.code()) - 1
     }
 }
 
@@ -93,8 +124,8 @@ pub struct Lanes {
     session: SessionId,
     me: PeerId,
     boot: u64,
-    /// How many frames were sealed in this run: updates, realtime.
-    sealed: [u64; 2],
+    /// How many frames were sealed in this run, by lane.
+    sealed: [u64; Lane::ALL.len()],
     current: Epoch,
     /// Earlier epochs, the newest first, and until when their frames open.
     old: VecDeque<(Epoch, Timestamp)>,
@@ -119,7 +150,7 @@ impl Lanes {
             session: keys.session(),
             me: keys.me(),
             boot,
-            sealed: [0; 2],
+            sealed: [0; Lane::ALL.len()],
             current: Epoch::of(keys)?,
             old: VecDeque::new(),
         })
@@ -140,20 +171,50 @@ impl Lanes {
         if keys.epoch() <= self.current.number {
             return Ok(());
         }
-        let left = std::mem::replace(&mut self.current, Epoch::of(keys)?);
-        let everyone = left.senders.len();
-        self.old.push_front((left, now + GRACE_ADDED));
-        for (epoch, _) in &mut self.old {
-            epoch.senders.retain(|leaf, sender| self.current.has(*leaf, sender.peer));
+        self.move_on(Epoch::of(keys)?, now);
+        Ok(())
+    }
+
+    /// To a newer epoch.
+    fn move_on(&mut self, next: Epoch, now: Timestamp) {
+        let left = std::mem::replace(&mut self.current, next);
+        if left.term() == self.current.term() {
+            self.leave_epoch(left, now);
+        } else {
+            // Leaves of different terms have nothing to do with one another.
+            self.old.push_front((left, now + GRACE_TERM));
         }
-        if self.old.front().is_some_and(|(left, _)| left.senders.len() < everyone) {
-            for (_, until) in &mut self.old {
-                *until = (*until).min(now + GRACE_REMOVED);
+        let mut room = [MAX_OLD; 2];
+        let term = self.current.term();
+        self.old.retain(|(epoch, _)| {
+            let room = &mut room[usize::from(epoch.term() == term)];
+            let fits = *room > 0;
+            *room = room.saturating_sub(1);
+            fits
+        });
+        self.forget(now);
+    }
+
+    /// `left` was the epoch before this one, in the same term: whoever was put out is heard no more.
+    fn leave_epoch(&mut self, left: Epoch, now: Timestamp) {
+        let (current, term) = (&self.current, self.current.term());
+        let gone: BTreeSet<PeerId> = left
+            .senders
+            .iter()
+            .filter(|(leaf, sender)| !current.has(**leaf, sender.peer))
+            .map(|(_, sender)| sender.peer)
+            .collect();
+        self.old.push_front((left, now + GRACE_ADDED));
+        for (epoch, until) in &mut self.old {
+            if epoch.term() == term {
+                epoch.senders.retain(|leaf, sender| current.has(*leaf, sender.peer));
+                if !gone.is_empty() {
+                    *until = (*until).min(now + GRACE_REMOVED);
+                }
+            } else {
+                epoch.senders.retain(|_, sender| !gone.contains(&sender.peer));
             }
         }
-        self.old.truncate(MAX_OLD);
-        self.forget(now);
-        Ok(())
     }
 
     /// Forgets the keys of epochs whose time is up. [`Lanes::open`] does so too; on a quiet line, call it at
@@ -175,10 +236,7 @@ impl Lanes {
         }
         let leaf = self.current.mine;
         let sender = self.current.senders.get_mut(&leaf).ok_or(SealError::NoKey)?;
-        let counter = &mut self.sealed[match lane {
-            Lane::Updates => 0,
-            Lane::Realtime => 1,
-        }];
+        let counter = &mut self.sealed[lane.index()];
         let header = Header { epoch: self.current.number, leaf, boot: self.boot, counter: *counter };
         // Before anything is sealed: whatever happens now, this nonce is used.
         *counter = counter.checked_add(1).ok_or(SealError::NoKey)?;
@@ -246,7 +304,8 @@ impl Lanes {
         if epoch == self.current.number {
             return Ok(&mut self.current);
         }
-        if (1..=MAX_AHEAD).contains(&epoch.saturating_sub(self.current.number)) {
+        let is_near = (1..=MAX_AHEAD).contains(&epoch.saturating_sub(self.current.number));
+        if is_near || term(epoch) > self.current.term() {
             return Err(OpenError::Ahead { epoch });
         }
         self.old

@@ -1,12 +1,13 @@
 //! The CBOR form of each type of claim.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use ciborium::Value;
 
 use super::Claim;
 use crate::{
     billing::{Currency, Tariff, tariff::Prices},
+    group::{Heads, MAX_COVERED, MAX_NUMBER},
     identity::PeerId,
     ids::{ProgramId, ReceiptHash, SessionId, SlotHash, TicketHash},
     rights::{Item, LeaseTerms, Signed},
@@ -100,6 +101,28 @@ impl Claim for Vec<PeerId> {
     fn from_value(value: Value) -> Option<Self> {
         let list = value.into_array().ok().filter(|list| list.len() <= MAX_ARRAY)?;
         list.into_iter().map(PeerId::from_value).collect()
+    }
+}
+
+/// PeerIds to numbers from 1, in the order of their text.
+impl Claim for Heads {
+    const WANTED: &'static str = "numbers of updates by sender";
+
+    fn to_value(&self) -> Value {
+        let texts: BTreeMap<String, u64> = self.0.iter().map(|(peer, n)| (peer.to_string(), *n)).collect();
+        Value::Map(texts.into_iter().map(|(peer, n)| (peer.into(), n.into())).collect())
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        let list = value.into_map().ok().filter(|list| list.len() <= MAX_COVERED)?;
+        let mut heads = BTreeMap::new();
+        for (peer, number) in list {
+            let number = u64::from_value(number).filter(|number| (1..=MAX_NUMBER).contains(number))?;
+            if heads.insert(PeerId::from_value(peer)?, number).is_some() {
+                return None;
+            }
+        }
+        Some(Self(heads))
     }
 }
 

@@ -82,6 +82,7 @@
     if (update.notify !== undefined && update.notify !== null) {
       whole.notify = Object.fromEntries(Object.entries(update.notify).map(([addr, text]) => [addr, String(text)]));
     }
+    if (update.checkpoint === true) whole.checkpoint = true; // Parlor's own.
     const text = JSON.stringify(whole);
     if (JSON.stringify({ payload: update.payload }) === "{}") throw new TypeError("sendUpdate: payload is missing");
     const size = encoder.encode(text).length;

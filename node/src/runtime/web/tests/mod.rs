@@ -84,6 +84,7 @@ impl Fake {
             document: None,
             summary: None,
             notify: None,
+            checkpoint: false,
             sender: Sender { addr: sender.into(), name: sender.to_uppercase() },
         });
         drop(updates);
