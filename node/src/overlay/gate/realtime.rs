@@ -177,3 +177,97 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Ok(Some(self.buffer.split_to(len).freeze()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn, io::Cursor};
+    use tokio::io::DuplexStream;
+    use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
+
+    use super::{
+        super::queue::{Sender, queue},
+        *,
+    };
+
+    fn stream(size: usize) -> (Compat<DuplexStream>, Compat<DuplexStream>) {
+        let (one, other) = tokio::io::duplex(size);
+        (one.compat(), other.compat())
+    }
+
+    fn writing(stream: Compat<DuplexStream>) -> (Sender, tokio::task::JoinHandle<io::Error>) {
+        let (sender, receiver) = queue();
+        receiver.set_stream(true);
+        let mut writer = Writer::new(stream);
+        let task = tokio::spawn(async move { poll_fn(|cx| writer.poll(&receiver, cx)).await });
+        (sender, task)
+    }
+
+    #[tokio::test]
+    async fn payloads_come_out_as_they_went_in() {
+        // Small enough for writes and reads to break everywhere.
+        let (near, far) = stream(7);
+        let (sender, _task) = writing(near);
+        let mut reader = Reader::new(far);
+        for size in [0, 1, 3, 4, 5, CHUNK, CHUNK + 1, MAX_PAYLOAD] {
+            let payload = vec![size as u8; size];
+            sender.push(frame(&payload).unwrap());
+            sender.push(frame(b"between").unwrap());
+            let read = poll_fn(|cx| reader.poll_next(cx)).await.unwrap().unwrap();
+            assert!(read == payload, "{size} bytes");
+            assert_eq!(poll_fn(|cx| reader.poll_next(cx)).await.unwrap().unwrap(), "between");
+        }
+        assert_eq!(frame(&vec![0; MAX_PAYLOAD + 1]), None);
+    }
+
+    #[tokio::test]
+    async fn lengths_that_lie_end_the_stream() {
+        let good = frame(b"good").unwrap();
+        let read = async |bytes: &[u8]| {
+            let mut reader = Reader::new(Cursor::new([&good[..], bytes].concat()));
+            let first = poll_fn(|cx| reader.poll_next(cx)).await.unwrap().unwrap();
+            assert_eq!(first, "good");
+            let second = poll_fn(|cx| reader.poll_next(cx)).await;
+            assert!(reader.buffer.capacity() <= 4 * CHUNK, "room was made for what was only announced");
+            second.map(|second| second.unwrap_err().kind())
+        };
+        assert_eq!(read(&[]).await, None);
+        assert_eq!(read(&[0xff; 64]).await, Some(io::ErrorKind::InvalidData));
+        assert_eq!(read(&(MAX_PAYLOAD as u32 + 1).to_be_bytes()).await, Some(io::ErrorKind::InvalidData));
+        assert_eq!(read(&[0, 0]).await, Some(io::ErrorKind::UnexpectedEof));
+        assert_eq!(read(&[0, 1, 0, 0, 7]).await, Some(io::ErrorKind::UnexpectedEof));
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_when_the_other_side_closes_it_or_speaks_on_it() {
+        let (near, far) = stream(64);
+        let (_sender, task) = writing(near);
+        drop(far);
+        assert_eq!(task.await.unwrap().kind(), io::ErrorKind::UnexpectedEof);
+
+        let (near, mut far) = stream(64);
+        let (_sender, task) = writing(near);
+        far.write_all(b"hello?").await.unwrap();
+        assert_eq!(task.await.unwrap().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_the_membership() {
+        let (near, mut far) = stream(16);
+        let (sender, task) = writing(near);
+        // More than goes out, so that the rest waits.
+        let long = frame(&[7; 1000]).unwrap();
+        for _ in 0..10 {
+            sender.push(long.clone());
+        }
+        let mut begin = [0; 16];
+        far.read_exact(&mut begin).await.unwrap();
+        assert_eq!(begin, long[..16]);
+        drop(sender);
+        let mut rest = Vec::new();
+        far.read_to_end(&mut rest).await.unwrap();
+        assert!(rest.len() < long.len(), "a frame that waited was sent");
+        assert_eq!(task.await.unwrap().kind(), io::ErrorKind::ConnectionAborted);
+    }
+}

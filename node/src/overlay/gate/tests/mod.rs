@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bare;
+mod log;
 mod members;
 mod realtime;
+mod rogues;
 mod strangers;
 
 use std::{fmt::Debug, time::Duration};

@@ -1,6 +1,13 @@
 //! Those that are no members, though connected, and though they know every name.
 
-use super::*;
+use futures::AsyncWriteExt as _;
+use libp2p::core::upgrade::Version;
+
+use super::{
+    bare::{message, negotiating, rest, varint},
+    log::Log,
+    *,
+};
 
 #[tokio::test]
 async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_heard() {
@@ -100,4 +107,66 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
     a.allow(stranger.peer).await;
     say(&stranger, "from inside").await;
     a.hears(stranger.peer, "from inside").await;
+}
+
+#[tokio::test]
+async fn a_stranger_that_does_not_wait_for_an_answer_is_not_heard() {
+    let gate = || negotiating(Version::V1, Gate::new);
+    let mut gates = [gate(), gate()];
+    let [one, other] = &mut gates;
+    link(one, other).await;
+    // It takes the protocol for agreed upon before the other side has said so.
+    let mut swarm = negotiating(Version::V1Lazy, |_| libp2p_stream::Behaviour::new());
+    for gate in &mut gates {
+        link(&mut swarm, gate).await;
+    }
+    let mut control = swarm.behaviour().new_control();
+    let stranger = Node::run(swarm);
+    let mut nodes = gates.map(Node::run);
+    in_group(&mut nodes).await;
+    let [mut a, mut b] = nodes;
+    let rpc = message(stranger.peer, 1, "let me in", None);
+    for victim in [a.peer, b.peer] {
+        for (what, bytes) in
+            [("1", [&varint(rpc.len() as u64), &rpc[..]].concat()), ("realtime/1", b"\0\0\0\x02in".to_vec())]
+        {
+            let mut stream = control.open_stream(victim, name(what)).await.unwrap();
+            stream.write_all(&bytes).await.unwrap();
+            let _ = stream.flush().await;
+            assert!(rest(stream).await.is_empty());
+        }
+    }
+    // It has been refused by now, so what it wrote would have come before this.
+    exchange(&mut a, &mut b, ["between us", "two"]).await;
+}
+
+#[tokio::test]
+async fn who_takes_itself_for_a_member_leaves_a_trace() {
+    let log = Log::start();
+    let mut a = Swarm::new_ephemeral_tokio(|key| Identified {
+        gate: Gate::new(key.clone()),
+        identify: identify(&key),
+    });
+    a.behaviour_mut().gate.open(GAME, []);
+    let mut stranger = Swarm::new_ephemeral_tokio(|key| Identified {
+        gate: libp2p_stream::Behaviour::new(),
+        identify: identify(&key),
+    });
+    let _streams = stranger.behaviour().gate.new_control().accept(name("1")).unwrap();
+    let peer = *stranger.local_peer_id();
+    link(&mut a, &mut stranger).await;
+    let (_a, _stranger) = (Node::run(a), Node::run(stranger));
+    let (session, peer) = (GAME.to_string(), peer.to_string());
+    until(async || !log.lines(&["DEBUG", &session, &peer, "no member"]).is_empty()).await;
+}
+
+#[derive(NetworkBehaviour)]
+#[behaviour(prelude = "libp2p::swarm::derive_prelude")]
+struct Identified<B: NetworkBehaviour> {
+    gate: B,
+    identify: libp2p::identify::Behaviour,
+}
+
+fn identify(key: &Keypair) -> libp2p::identify::Behaviour {
+    libp2p::identify::Behaviour::new(libp2p::identify::Config::new("test".into(), key.public()))
 }
