@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | 1 | `iss`: who signs | text, a PeerId | all |
 //! | 2 | `sub`: program name of a ticket, member of a slot | text | ticket, slot |
-//! | 3 | `aud`: host, or the next host | text, a PeerId | ticket, handover |
+//! | 3 | `aud`: host, next host, candidate | text, a PeerId | ticket, handover, vote |
 //! | 4 | `exp` | whole seconds since 1970 | ticket |
 //! | 5 | `nbf` | whole seconds since 1970 | ticket |
 //! | 6 | `iat`: when it was signed, or what it reports happened | whole seconds since 1970 | all |
