@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{ledger::restored, *};
+use super::{
+    super::ledger::{MAX_GIVEN, MAX_HOLDINGS},
+    ledger::restored,
+    *,
+};
 
 /// The host of [`ticket_for`] and those who come after it.
 fn hosts() -> [Identity; 4] {
@@ -200,6 +204,28 @@ fn hands_and_numbers_have_a_bound() {
             holder = Ledger::handed(ticket_for(copies), given.handover, given.released).unwrap();
         }
     }
+}
+
+#[test]
+fn a_book_of_many_sessions_has_a_bound() {
+    let mut first = used_ledger();
+    let mut next = |term: usize| {
+        let session = SessionId([u8::try_from(term).unwrap(); 16]);
+        first.hand_over(member(50).peer(), session, 1, &host(), NOW)
+    };
+    let all: Vec<_> = (0..MAX_GIVEN).map(|term| next(term).unwrap()).collect();
+    assert!(matches!(next(MAX_GIVEN), Err(HandOverError::TooMany)));
+    assert_eq!(next(0).unwrap(), all[0], "what there is, is there");
+    // One who cheats at nothing but their number.
+    let mut second = taken(&all[0]).unwrap();
+    for given in &all[1..MAX_HOLDINGS] {
+        second.take_over(given.handover.clone(), vec![]).unwrap();
+    }
+    assert_eq!((second.left(), restored(&second).unwrap()), (3, second.clone()));
+    let more = Handover { session: SessionId([0xff; 16]), first: 5, ..(*all[0].handover).clone() };
+    let more = sign(&Handover { numbers: vec![], ..more }, &host()).unwrap();
+    assert_eq!(second.take_over(more, vec![]), Err(HandedError::TooMany));
+    second.take_over(all[0].handover.clone(), vec![]).unwrap();
 }
 
 /// The stored form, to be doctored.
