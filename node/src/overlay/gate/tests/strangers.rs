@@ -22,8 +22,11 @@ async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_he
             in_group(&mut nodes).await;
         }
         let [mut a, mut b] = nodes;
+        a.direct(GAME, b.peer).await;
         for _ in 0..20 {
             exchange(&mut a, &mut b, ["between us", "two"]).await;
+            a.realtime(GAME, "at once").await.unwrap();
+            b.hears(a.peer, "at once").await;
         }
         let topic = IdentTopic::new(GAME.to_string());
         let alone = eve.act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in")).await;
