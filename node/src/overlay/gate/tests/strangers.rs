@@ -114,12 +114,13 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
 
 #[tokio::test]
 async fn a_stranger_that_does_not_wait_for_an_answer_is_not_heard() {
-    let gate = || negotiating(Version::V1, Gate::new);
-    let mut gates = [gate(), gate()];
+    let key = Keypair::generate_ed25519;
+    let gate = |key: Keypair| negotiating(&key, Version::V1, Gate::new(key.clone()));
+    let mut gates = [gate(key()), gate(key())];
     let [one, other] = &mut gates;
     link(one, other).await;
     // It takes the protocol for agreed upon before the other side has said so.
-    let mut swarm = negotiating(Version::V1Lazy, |_| libp2p_stream::Behaviour::new());
+    let mut swarm = negotiating(&key(), Version::V1Lazy, libp2p_stream::Behaviour::new());
     for gate in &mut gates {
         link(&mut swarm, gate).await;
     }
