@@ -105,6 +105,7 @@ impl Gate {
         if !group.members.remove(&peer) {
             return;
         }
+        tracing::debug!(%session, %peer, "put out of the group: its streams are cut off");
         self.cut(session, peer);
     }
 

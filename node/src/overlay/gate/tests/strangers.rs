@@ -81,6 +81,7 @@ async fn a_stranger_can_open_and_accept_no_stream() {
 
 #[tokio::test]
 async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
+    let log = Log::start();
     // The careless member leads, so that it can be plain gossipsub.
     let mut a = Swarm::new_ephemeral_tokio(Gate::new);
     let mut careless = leading(a.local_peer_id(), |key| rogue(&key));
@@ -105,6 +106,8 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
     say(&careless, "from a member").await;
     // What was passed on went the same way, before.
     a.hears(careless.peer, "from a member").await;
+    let (session, peer) = (GAME.to_string(), careless.peer.to_string());
+    assert_eq!(log.lines(&["DEBUG", &session, &peer, "passed on"]).len(), 1);
 
     // As a member, the same node is heard the same way.
     a.allow(stranger.peer).await;
