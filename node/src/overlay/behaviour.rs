@@ -18,7 +18,7 @@ use libp2p::{
 };
 use parlor_proto::wire;
 
-use super::{gate::Gate, request::Requests};
+use super::{gate::Gate, probe::Probe, request::Requests};
 
 /// Connections with one peer: two that dial each other at the same time have two, and one to spare.
 const MAX_PER_PEER: u32 = 3;
@@ -51,6 +51,7 @@ pub(crate) struct Behaviour {
     memory: memory_connection_limits::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
+    probe: Probe,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
     pub(crate) requests: Requests,
     pub(crate) streams: libp2p_stream::Behaviour,
@@ -76,6 +77,7 @@ impl Behaviour {
             memory: memory_connection_limits::Behaviour::with_max_percentage(MAX_MEMORY),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
+            probe: Probe::default(),
             mdns: mdns.then(|| nearby(key)).flatten().into(),
             requests: Requests::new(),
             streams: libp2p_stream::Behaviour::new(),

@@ -9,7 +9,8 @@
 //!
 //! - `gate`: groups shown to their members only.
 //! - `driver`: the event loop; `dial`, `nodes`, `partners`, `book`, `outlet`: its state.
-//! - `request`, `stream`: the protocols; `behaviour`: how it is all put together, with the limits.
+//! - `request`, `stream`: the protocols; `probe`: dead connections; `behaviour`: how it is all put together,
+//!   with the limits.
 
 mod address;
 mod behaviour;
@@ -22,6 +23,7 @@ mod listen;
 mod nodes;
 mod outlet;
 mod partners;
+mod probe;
 mod request;
 mod stream;
 

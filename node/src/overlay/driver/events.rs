@@ -100,7 +100,9 @@ impl Driver {
             BehaviourEvent::Requests(outcomes) => outcomes.0.into_iter().for_each(|o| self.on_outcome(o)),
             BehaviourEvent::Gate(event) => self.on_group(event),
             BehaviourEvent::Identify(_) | BehaviourEvent::Ping(_) | BehaviourEvent::Streams(()) => {}
-            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) => match never {},
+            BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Probe(never) => {
+                match never {}
+            }
         }
     }
 

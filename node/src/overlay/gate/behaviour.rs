@@ -76,13 +76,13 @@ impl NetworkBehaviour for Gate {
         let we_lead = self.local < peer;
         match report {
             Report::Opened { .. } if !we_lead => self.attach(session, peer, connection),
-            Report::Ready { .. } => self.lead(session, peer),
+            Report::Ready { .. } => self.lead(session, peer, Some(connection)),
             Report::Refused { generation, .. } if group.is_current(&peer, generation) => {
                 self.actions.extend(group.absent(peer).map(ToSwarm::GenerateEvent));
             }
             Report::Spent { generation, .. } if group.is_current(&peer, generation) => {
                 self.detach(session, peer);
-                self.lead(session, peer);
+                self.lead(session, peer, None);
                 if !we_lead {
                     let again = Command::Admit { session, we_lead, announce: true };
                     self.actions.push_back(command(peer, connection, again));

@@ -93,7 +93,7 @@ impl Gate {
             let announce = !we_lead && index == 0;
             self.actions.push_back(command(peer, link.id, Command::Admit { session, we_lead, announce }));
         }
-        self.lead(session, peer);
+        self.lead(session, peer, None);
     }
 
     /// Cuts a peer off, at once: nothing that is published from now on goes there, and nothing that comes
@@ -105,6 +105,7 @@ impl Gate {
         if !group.members.remove(&peer) {
             return;
         }
+        tracing::debug!(%session, %peer, "put out of the group: its streams are cut off");
         self.cut(session, peer);
     }
 
@@ -155,10 +156,10 @@ impl Gate {
     }
 
     /// If it is ours to choose the connection for this member, starts afresh on the best one: a direct one
-    /// before a relayed one, then the oldest.
-    pub(super) fn lead(&mut self, session: SessionId, peer: PeerId) {
+    /// before a relayed one, then the one on which it has just shown itself, then the oldest.
+    pub(super) fn lead(&mut self, session: SessionId, peer: PeerId, shown: Option<ConnectionId>) {
         let links = self.links.get(&peer).map_or(&[][..], Vec::as_slice);
-        let best = links.iter().find(|link| !link.endpoint.is_relayed()).or(links.first());
+        let best = links.iter().min_by_key(|link| (link.endpoint.is_relayed(), Some(link.id) != shown));
         if self.local < peer
             && let Some(id) = best.map(|link| link.id)
         {
@@ -201,7 +202,7 @@ impl Gate {
         for session in self.sessions_with(peer) {
             let lane = self.groups.get(&session).and_then(|group| group.lane(&peer));
             if lane.is_none_or(|lane| direct && relayed.contains(&lane.connection)) {
-                self.lead(session, peer);
+                self.lead(session, peer, None);
             }
         }
     }
@@ -220,7 +221,7 @@ impl Gate {
             };
             if group.lane(&peer).is_some_and(|lane| lane.connection == id) {
                 group.detach(peer);
-                self.lead(session, peer);
+                self.lead(session, peer, None);
             }
             let Some(group) = self.groups.get_mut(&session) else {
                 continue;

@@ -31,6 +31,17 @@ impl Node {
         });
         assert_eq!(heard.await, (SESSION, author, text.into()));
     }
+
+    /// Realtime may come twice.
+    async fn hears_among_others(&mut self, author: PeerId, text: &'static str) {
+        self.wait(|event| match event {
+            Event::GroupMessage { session: SESSION, author: who, payload } => {
+                (who == author && payload == text).then_some(())
+            }
+            _ => None,
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -70,6 +81,39 @@ async fn a_group_of_three_talks_and_one_leaves() {
         nodes[1].hears(peers[0], "among two").await;
         nodes[0].overlay.group_close(SESSION).await;
         assert_eq!(publish(&nodes[0], "too late").await, Err(PublishError::NoGroup));
+    }
+}
+
+#[tokio::test]
+async fn realtime_reaches_all_over_any_transport() {
+    for listen in [TCP, QUIC] {
+        let mut nodes =
+            [Node::start(1, listen).await, Node::start(2, listen).await, Node::start(3, listen).await];
+        let peers = nodes.each_ref().map(Node::peer);
+        // A chain: the two ends are not connected.
+        nodes[0].meets(&nodes[1]).await;
+        nodes[2].meets(&nodes[1]).await;
+        for end in [0, 2] {
+            nodes[end].overlay.connect(peers[1]).await.unwrap();
+        }
+        for node in &nodes {
+            node.overlay.group_open(SESSION, peers.to_vec()).await;
+        }
+        nodes[0].sees(peers[1]).await;
+        nodes[2].sees(peers[1]).await;
+        nodes[1].sees(peers[0]).await;
+        for text in ["one", "two", "three"] {
+            nodes[0].overlay.group_realtime(SESSION, text.into()).await.unwrap();
+            for far in [1, 2] {
+                nodes[far].hears_among_others(peers[0], text).await;
+            }
+        }
+        let too_large = vec![0; MAX_GROUP_PAYLOAD + 1];
+        let refused = nodes[0].overlay.group_realtime(SESSION, too_large.into()).await;
+        assert_eq!(refused, Err(PublishError::TooLarge(MAX_GROUP_PAYLOAD + 1)));
+        nodes[0].overlay.group_close(SESSION).await;
+        let closed = nodes[0].overlay.group_realtime(SESSION, "too late".into()).await;
+        assert_eq!(closed, Err(PublishError::NoGroup));
     }
 }
 

@@ -65,20 +65,16 @@ pub(super) struct Lane {
     pub(super) from: Stream,
 }
 
-/// A swarm that opens its streams by this version of the negotiation.
-pub(super) fn negotiating<B: NetworkBehaviour>(
-    version: Version,
-    behaviour: impl FnOnce(Keypair) -> B,
-) -> Swarm<B> {
-    let key = Keypair::generate_ed25519();
+/// A swarm of this identity, that opens its streams by this version of the negotiation.
+pub(super) fn negotiating<B: NetworkBehaviour>(key: &Keypair, version: Version, behaviour: B) -> Swarm<B> {
     let transport = MemoryTransport::default()
         .upgrade(Version::V1)
-        .authenticate(noise::Config::new(&key).unwrap())
+        .authenticate(noise::Config::new(key).unwrap())
         .multiplex(yamux::Config::default())
         .boxed();
     let config = swarm::Config::with_tokio_executor().with_substream_upgrade_protocol_override(version);
     let peer = key.public().to_peer_id();
-    let mut swarm = Swarm::new(transport, behaviour(key), peer, config);
+    let mut swarm = Swarm::new(transport, behaviour, peer, config);
     let address: Multiaddr = format!("/memory/{}", rand::random_range(1..=u64::MAX)).parse().unwrap();
     swarm.listen_on(address.clone()).unwrap();
     swarm.add_external_address(address);

@@ -1,6 +1,11 @@
 //! Members of groups: that talk, come and go, and change connections.
 
-use super::*;
+use libp2p::core::upgrade::Version;
+
+use super::{
+    bare::{negotiating, soon},
+    *,
+};
 
 #[tokio::test]
 async fn members_exchange_messages() {
@@ -188,4 +193,29 @@ async fn the_group_moves_to_another_connection_when_its_own_closes() {
         speak_until_heard(&mut a, &mut b).await;
         speak_until_heard(&mut b, &mut a).await;
     }
+}
+
+#[tokio::test]
+async fn the_group_goes_where_a_follower_says_that_it_is_ready() {
+    // Of two keys the one that leads first.
+    let mut keys = [Keypair::generate_ed25519(), Keypair::generate_ed25519()];
+    keys.sort_by_key(|key| key.public().to_peer_id());
+    let [leader, follower] = keys;
+    let mut a = negotiating(&leader, Version::V1, Gate::new(leader.clone()));
+    // A node that was killed, and is back: its old connection is still there.
+    let lives = [(); 2].map(|()| negotiating(&follower, Version::V1, libp2p_stream::Behaviour::new()));
+    let mut streams = Vec::new();
+    let mut nodes = Vec::new();
+    for mut life in lives {
+        link(&mut life, &mut a).await;
+        let mut control = life.behaviour().new_control();
+        streams.push((control.accept(name("1")).unwrap(), control));
+        nodes.push(Node::run(life));
+    }
+    let a = Node::run(a);
+    a.open(GAME, &[nodes[0].peer]).await;
+    let [(past, _), (present, control)] = &mut streams[..] else { unreachable!() };
+    let _dead_lane = soon(past.next()).await.unwrap();
+    let _ready = control.open_stream(a.peer, name("ready/1")).await.unwrap();
+    assert_eq!(soon(present.next()).await.unwrap().0, a.peer);
 }

@@ -77,6 +77,7 @@ async fn garbage_over_realtime_ends_the_stream_and_leaves_a_trace() {
 
 #[tokio::test]
 async fn who_stays_after_removal_on_its_connection_is_neither_served_nor_heard() {
+    let log = Log::start();
     let mut gates: [Swarm<Gate>; 2] = gates();
     let [one, other] = &mut gates;
     link(one, other).await;
@@ -97,6 +98,8 @@ async fn who_stays_after_removal_on_its_connection_is_neither_served_nor_heard()
     for gate in [&a, &b] {
         gate.revoke(rogue.peer()).await;
     }
+    let (session, peer) = (GAME.to_string(), rogue.peer().to_string());
+    assert_eq!(log.lines(&["DEBUG", &session, &peer, "put out"]).len(), 2);
     // On all streams that it has.
     let _ = speaking.write_all(b"\0\0\0\x05still").await;
     let _ = speaking.flush().await;

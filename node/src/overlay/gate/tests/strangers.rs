@@ -22,8 +22,11 @@ async fn a_stranger_with_the_right_protocol_and_topic_gets_nothing_and_is_not_he
             in_group(&mut nodes).await;
         }
         let [mut a, mut b] = nodes;
+        a.direct(GAME, b.peer).await;
         for _ in 0..20 {
             exchange(&mut a, &mut b, ["between us", "two"]).await;
+            a.realtime(GAME, "at once").await.unwrap();
+            b.hears(a.peer, "at once").await;
         }
         let topic = IdentTopic::new(GAME.to_string());
         let alone = eve.act(move |swarm| swarm.behaviour_mut().publish(topic, b"let me in")).await;
@@ -78,6 +81,7 @@ async fn a_stranger_can_open_and_accept_no_stream() {
 
 #[tokio::test]
 async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
+    let log = Log::start();
     // The careless member leads, so that it can be plain gossipsub.
     let mut a = Swarm::new_ephemeral_tokio(Gate::new);
     let mut careless = leading(a.local_peer_id(), |key| rogue(&key));
@@ -102,6 +106,8 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
     say(&careless, "from a member").await;
     // What was passed on went the same way, before.
     a.hears(careless.peer, "from a member").await;
+    let (session, peer) = (GAME.to_string(), careless.peer.to_string());
+    assert_eq!(log.lines(&["DEBUG", &session, &peer, "passed on"]).len(), 1);
 
     // As a member, the same node is heard the same way.
     a.allow(stranger.peer).await;
@@ -111,12 +117,13 @@ async fn a_strangers_message_passed_on_by_a_member_is_dropped() {
 
 #[tokio::test]
 async fn a_stranger_that_does_not_wait_for_an_answer_is_not_heard() {
-    let gate = || negotiating(Version::V1, Gate::new);
-    let mut gates = [gate(), gate()];
+    let key = Keypair::generate_ed25519;
+    let gate = |key: Keypair| negotiating(&key, Version::V1, Gate::new(key.clone()));
+    let mut gates = [gate(key()), gate(key())];
     let [one, other] = &mut gates;
     link(one, other).await;
     // It takes the protocol for agreed upon before the other side has said so.
-    let mut swarm = negotiating(Version::V1Lazy, |_| libp2p_stream::Behaviour::new());
+    let mut swarm = negotiating(&key(), Version::V1Lazy, libp2p_stream::Behaviour::new());
     for gate in &mut gates {
         link(&mut swarm, gate).await;
     }
