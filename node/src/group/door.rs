@@ -46,6 +46,9 @@ pub(super) struct Said {
     pub(super) plaintext: Vec<u8>,
 }
 
+/// What becomes of a frame of somebody's.
+pub(super) type Opened = (PeerId, Result<Said, Shut>);
+
 /// What becomes of a packet that is not opened.
 #[derive(Debug)]
 pub(super) enum Shut {
@@ -91,11 +94,7 @@ impl Door {
     }
 
     /// The keys of the next epoch; see [`Lanes::enter`]. What waited for them comes out.
-    pub(super) fn enter(
-        &mut self,
-        keys: &GroupKeys,
-        now: Timestamp,
-    ) -> Result<Vec<(PeerId, Result<Said, Shut>)>, EnterError> {
+    pub(super) fn enter(&mut self, keys: &GroupKeys, now: Timestamp) -> Result<Vec<Opened>, EnterError> {
         match &mut self.lanes {
             Some(lanes) => lanes.enter(keys, now)?,
             None => self.lanes = Some(Lanes::new(keys, self.boot)?),
