@@ -85,7 +85,6 @@ struct Inner {
     store: Store,
     overlay: Overlay,
     authors: RwLock<BTreeMap<PeerId, String>>,
-    members: RwLock<BTreeSet<PeerId>>,
     present: RwLock<BTreeSet<PeerId>>,
     hosts: watch::Sender<BTreeSet<PeerId>>,
     door: Mutex<Door>,
@@ -161,7 +160,6 @@ impl Group {
             store,
             overlay,
             authors: RwLock::default(),
-            members: RwLock::default(),
             present: RwLock::default(),
             hosts: watch::Sender::default(),
             door: Mutex::new(door),
@@ -226,7 +224,6 @@ impl Group {
     /// Who is in the group now, this node not counted: they get what they lack when they ask.
     pub fn set_members(&self, members: BTreeSet<PeerId>) {
         self.inner.door().set_members(&members, clock::now());
-        *self.inner.members.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// Who is or was the session's host: whose checkpoints count.
@@ -320,11 +317,16 @@ impl Group {
     }
 
     /// What `from` asks for. Nobody but who is a member now gets an answer with content: not the invited, not
-    /// those who have gone.
+    /// those who have gone; nor who asks again and again without waiting.
     pub async fn serve(&self, from: PeerId, request: &UpdatesRequest) -> Result<UpdatesResponse, StoreError> {
-        if !self.inner.members.read().unwrap_or_else(PoisonError::into_inner).contains(&from) {
-            return Ok(UpdatesResponse::default());
-        }
+        let allowed = self.inner.door().answer(&from);
+        let _place = match allowed {
+            Ok(place) => place,
+            Err(complaint) => {
+                self.inner.complain(from, None, &complaint);
+                return Ok(UpdatesResponse::default());
+            }
+        };
         // It is never closed.
         let _turn = self.inner.served.acquire().await.ok();
         pull::answer(&self.inner, &request.have).await
