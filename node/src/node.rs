@@ -373,6 +373,10 @@ impl Node {
                 },
                 None => Response::Updates(UpdatesResponse::default()),
             },
+            Request::Commits(commits) => {
+                Response::Commits(self.sessions.commits(from, commits.clone()).await)
+            }
+            Request::Vote(vote) => Response::Vote(Box::new(self.sessions.vote(from, (**vote).clone()).await)),
             Request::Billing(billing) => {
                 let now = clock::now();
                 Response::Billing(Box::new(self.billing.handle(from, (**billing).clone(), now).await))

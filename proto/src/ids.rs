@@ -108,12 +108,20 @@ id!(
     ReleaseHash, 32, "a release"
 );
 id!(
+    /// A handover of copies, by what its signature covers.
+    HandoverHash, 32, "a handover"
+);
+id!(
     /// A billing peer's answer to a receipt, by what its signature covers.
     AckHash, 32, "an acknowledgement"
 );
 id!(
     /// An update, by what its signature covers.
     UpdateHash, 32, "an update"
+);
+id!(
+    /// A vote, by what its signature covers.
+    VoteHash, 32, "a vote"
 );
 id!(
     /// One session: random, chosen by its host.

@@ -17,7 +17,7 @@ use crate::{
     ids::{ProgramId, SessionId},
     program::CopiesRule,
     rights::{LeaseTerms, Signed, Ticket},
-    session::{Contact, Message},
+    session::{Change, Contact, Message, VoteRequest, VoteResponse},
 };
 
 /// What a Parlor node calls itself in identify's `protocol_version`.
@@ -30,6 +30,10 @@ pub const SUPPLY: &str = "/parlor/supply/1";
 pub const SESSION: &str = "/parlor/session/1";
 /// Updates that a member missed: [`UpdatesRequest`], [`UpdatesResponse`].
 pub const UPDATES: &str = "/parlor/updates/1";
+/// Commits that a member missed: [`CommitsRequest`], [`CommitsResponse`].
+pub const COMMITS: &str = "/parlor/commits/1";
+/// Who is to be host: [`VoteRequest`], [`VoteResponse`].
+pub const VOTE: &str = "/parlor/vote/1";
 /// Receipts to a billing peer: [`BillingRequest`], [`BillingResponse`].
 pub const BILLING: &str = "/parlor/billing/1";
 /// A program's bytes, as a stream of frames.
@@ -52,6 +56,8 @@ pub enum Request {
     Supply(Box<SupplyRequest>),
     Session(SessionRequest),
     Updates(UpdatesRequest),
+    Commits(CommitsRequest),
+    Vote(Box<VoteRequest>),
     Billing(Box<BillingRequest>),
 }
 
@@ -63,6 +69,8 @@ pub enum Response {
     Supply(Box<SupplyResponse>),
     Session(SessionResponse),
     Updates(UpdatesResponse),
+    Commits(CommitsResponse),
+    Vote(Box<VoteResponse>),
     Billing(Box<BillingResponse>),
 }
 
@@ -136,6 +144,8 @@ pub struct RequestId(#[serde(with = "serde_bytes")] pub [u8; 16]);
 pub struct SessionRequest {
     /// Which session.
     pub session: SessionId,
+    /// In which term of it: each has a host, and conversations, of its own.
+    pub term: u32,
     /// The number of the first message here; the rest follow without gaps.
     pub first: u64,
     /// At most [`crate::session::MAX_IN_FLIGHT`].
@@ -154,4 +164,22 @@ pub enum SessionResponse {
     Later,
     /// Never: no such session here, or an invitation that does not stand up. For a person to read.
     Rejected(String),
+}
+
+/// Which commits come after this epoch?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommitsRequest {
+    /// Of which session.
+    pub session: SessionId,
+    /// The epoch of the asking node's keys ([`crate::group::keys::GroupKeys::epoch`]).
+    pub after: u64,
+}
+
+/// These, in order.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct CommitsResponse {
+    /// The epoch of the answering node's keys; 0 if it has none for the asking one.
+    pub newest: u64,
+    /// At most [`crate::session::MAX_COMMITS_SENT`].
+    pub changes: Vec<Change>,
 }

@@ -10,9 +10,10 @@
 //! - **A second receipt about the same thing** (see [`Subject`](parlor_proto::rights::Subject)) is answered with
 //!   the first one's position, verdict and time, and costs nothing. So is the same receipt again, byte for byte.
 //! - **A host that gave one slot to two members** is caught when the second receipt arrives. Both are booked:
-//!   two copies were made, whoever is to blame. From then on, copies of that host's tickets that are not in
-//!   the log yet are logged as refused, with a signed answer that says why; those that are in it go on being
-//!   counted, because their members did nothing wrong.
+//!   two copies were made, whoever is to blame. From then on, copies that rest on that host's word (it granted
+//!   them, handed them over, or has the ticket) and are not in the log yet are logged as refused, with a signed
+//!   answer that says why; those that are in it go on being counted, because their members did nothing wrong.
+//!   What other hosts of the ticket granted without it stays good: a host is not liable for its successor.
 
 use parlor_proto::{
     billing::{BillingRequest, BillingResponse, charges},
@@ -152,10 +153,13 @@ impl Service {
 
 /// Looks for a cheat, and decides by what was known before this receipt.
 async fn judge(booking: &mut Booking, right: &Right, now: Timestamp) -> Result<Verdict, BookError> {
-    let known_cheat = booking.is_cheat(right.ticket().host).await?;
+    let mut known_cheat = false;
+    for host in right.hosts() {
+        known_cheat |= booking.is_cheat(host).await?;
+    }
     if let Some(slot) = right.slot() {
         let near = booking.slots_near(slot).await?;
-        if let Some(proof) = near.iter().find_map(|known| EquivocationProof::find(known, slot)) {
+        for proof in near.iter().filter_map(|known| EquivocationProof::find(known, slot)) {
             tracing::warn!(host = %proof.host(), ticket = %proof.ticket(), "a host gave one slot to two members");
             booking.keep_proof(&proof, now).await?;
         }

@@ -197,7 +197,7 @@ async fn supply(cast: &Cast, program: &Path, teller: &Teller) -> Result<(), Demo
 /// ST14-19, 20-26.
 async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
     let invite = vec!["Ben".to_owned(), "Cleo".to_owned()];
-    let host = HostCommand { name: "chat".into(), invite, pack: None };
+    let host = HostCommand { name: "chat".into(), invite, takeover: None, pack: None };
     let opened = cast.host.execute(Command::Host(host)).await?;
     let session = opened["session"].as_str().and_then(|text| text.parse().ok());
     let session: SessionId = session.ok_or(DemoError::Late("the session"))?;

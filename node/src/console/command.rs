@@ -36,6 +36,8 @@ pub enum Command {
     Invite(Invite),
     /// Takes a member out of a session
     Remove(Remove),
+    /// Makes a member the host, with all copies that are left
+    HandOver(Remove),
     /// Invitations that wait for an answer
     Inbox,
     /// Accepts an invitation
@@ -248,6 +250,10 @@ pub struct HostCommand {
     #[arg(long, value_name = "WHO", num_args = 1..)]
     #[serde(default)]
     pub invite: Vec<String>,
+    /// After how long without a sign of this node the next member takes over, for instance 30s or 10m
+    #[arg(long, value_name = "DUR")]
+    #[serde(default)]
+    pub takeover: Option<String>,
     /// A program that plugs in as content (not supported yet)
     #[arg(long, value_name = "NAME")]
     #[serde(default)]

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use parlor_proto::{
     ids::{SessionId, TicketHash},
     program::CopiesRule,
-    session::Contact,
+    session::{Contact, TAKEOVER, TAKEOVER_MAX, TAKEOVER_MIN},
 };
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::{mpsc, watch};
@@ -71,6 +71,8 @@ pub enum CommandError {
     File(String, #[source] std::io::Error),
     #[error("packs are not supported yet by this version of parlor")]
     NoPacks,
+    #[error("{0:?} is not a time between {least} and {most}: write 30s or 10m, say", least = duration(TAKEOVER_MIN), most = duration(TAKEOVER_MAX))]
+    Takeover(String),
     #[error("the answer cannot be written: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the export cannot be written: {0}")]
@@ -140,6 +142,10 @@ pub async fn execute(
         Command::Remove(remove) => {
             let peer = context.resolve(&remove.who).await?;
             wish(node, &remove.session, Wish::Remove(peer)).await?
+        }
+        Command::HandOver(to) => {
+            let peer = context.resolve(&to.who).await?;
+            wish(node, &to.session, Wish::HandOver(peer)).await?
         }
         Command::Inbox => {
             let invitations: Vec<_> =
@@ -392,6 +398,10 @@ async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> 
     if command.pack.is_some() {
         return Err(CommandError::NoPacks);
     }
+    let takeover = match command.takeover {
+        Some(text) => takeover(&text).ok_or(CommandError::Takeover(text))?,
+        None => TAKEOVER,
+    };
     let context = node.context();
     let entry = library::find(context, &command.name).await?;
     let invite = contacts(node, &command.invite).await?;
@@ -399,7 +409,17 @@ async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> 
     if entry.origin.is_none() && !has_ticket_for(node, &entry, &invite).await? {
         origin::issue_to_self(context, &entry).await?;
     }
-    view(node, node.sessions().host(entry.program, invite).await?).await
+    view(node, node.sessions().host(entry.program, invite, takeover).await?).await
+}
+
+/// After how long a host counts as lost.
+fn takeover(text: &str) -> Option<Duration> {
+    let time = humantime::parse_duration(text).ok()?;
+    (TAKEOVER_MIN..=TAKEOVER_MAX).contains(&time).then_some(time)
+}
+
+fn duration(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
 }
 
 /// Whether a ticket is good now and has copies for all of these, or as many as a new one would have.

@@ -114,6 +114,6 @@ impl Inner {
     /// To whoever is reached at this moment.
     pub(super) async fn publish_realtime(&self, packet: Vec<u8>) {
         // Fire and forget: what cannot be sent now is of no use later.
-        drop(self.overlay.group_publish(self.session, packet.into()).await);
+        drop(self.overlay.group_realtime(self.session, packet.into()).await);
     }
 }

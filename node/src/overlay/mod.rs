@@ -103,8 +103,9 @@ pub enum Event {
         /// The stream.
         stream: Stream,
     },
-    /// A member of a group said something. It is a member by the gate's list, and signed it; it may come from
-    /// a past run of that member's, again, or twice in a long time.
+    /// A member of a group said something. It is a member by the gate's list, and signed it, or said it on its
+    /// own connection. It may come from a past run of that member's, again, or twice in a long time; a realtime
+    /// message may come by two ways at once.
     GroupMessage {
         /// In which group.
         session: SessionId,
@@ -265,6 +266,19 @@ impl Overlay {
     /// See [`PublishError`].
     pub async fn group_publish(&self, session: SessionId, payload: Bytes) -> Result<(), PublishError> {
         self.ask(|answer| Command::Publish(session, payload, answer))
+            .await
+            .unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Sends a realtime message, of at most [`MAX_GROUP_PAYLOAD`] bytes: it may be lost, and may arrive twice
+    /// or out of order. Members that are directly connected get it over a stream of their own, unsigned, on
+    /// which the newest messages go before the oldest are lost; if any other member is left, it goes by
+    /// [`Self::group_publish`] too. That it was sent does not say that it arrived.
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn group_realtime(&self, session: SessionId, payload: Bytes) -> Result<(), PublishError> {
+        self.ask(|answer| Command::Realtime(session, payload, answer))
             .await
             .unwrap_or(Err(PublishError::Closed))
     }

@@ -21,8 +21,9 @@ use parlor_proto::{
     billing::{BillingRequest, BillingResponse},
     group::{UpdatesRequest, UpdatesResponse},
     identity::PeerId,
-    wire::{self, CatalogRequest, CatalogResponse, Request, Response, SessionRequest, SessionResponse},
-    wire::{SupplyRequest, SupplyResponse},
+    session::{VoteRequest, VoteResponse},
+    wire::{self, CatalogRequest, CatalogResponse, CommitsRequest, CommitsResponse, Request, Response},
+    wire::{SessionRequest, SessionResponse, SupplyRequest, SupplyResponse},
 };
 use tokio::sync::oneshot;
 
@@ -45,6 +46,8 @@ macro_rules! table {
             supply: Supply(wire::SUPPLY), Box<SupplyRequest>[64 * KIB] => Box<SupplyResponse>[16 * MIB];
             session: Session(wire::SESSION), SessionRequest[2 * MIB] => SessionResponse[4 * KIB];
             updates: Updates(wire::UPDATES), UpdatesRequest[64 * KIB] => UpdatesResponse[2 * MIB];
+            commits: Commits(wire::COMMITS), CommitsRequest[KIB] => CommitsResponse[2 * MIB];
+            vote: Vote(wire::VOTE), Box<VoteRequest>[16 * KIB] => Box<VoteResponse>[16 * KIB];
             billing: Billing(wire::BILLING), Box<BillingRequest>[64 * KIB] => Box<BillingResponse>[64 * KIB];
         }
     };

@@ -1,7 +1,7 @@
 //! One task that owns every session's machine.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -10,18 +10,18 @@ use parlor_proto::{
     identity::PeerId,
     ids::SessionId,
     rights::TicketError,
-    session::{HostInput, MemberInput, host::HostError, member::MemberError},
+    session::{Input, StepError},
     time::Timestamp,
 };
 use tokio::sync::mpsc;
 
-use super::{Command, Groups, MAX_SESSIONS, Web, reconcile::Doing, step::Input, view};
+use super::{Command, Groups, MAX_SESSIONS, Web, reconcile::Doing, view};
 use crate::{
     billing::OutboxError,
     clock,
     console::Availability,
     context::Context,
-    store::{SessionRecord, SessionRole, StoreError},
+    store::{SessionRecord, StoreError},
     supply::library,
 };
 
@@ -38,10 +38,6 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 pub enum SessionError {
     #[error("there is no session {0}: `parlor sessions` lists them")]
     NoSuchSession(SessionId),
-    #[error("only the session's host can do that")]
-    NotHost,
-    #[error("this node hosts the session: only members can do that")]
-    NotMember,
     #[error("this node has no ticket for the program that is good now: get one with `parlor get`")]
     NoTicket,
     #[error(transparent)]
@@ -55,9 +51,7 @@ pub enum SessionError {
     #[error("the session does not run on this node now")]
     NotRunning,
     #[error(transparent)]
-    Host(#[from] HostError),
-    #[error(transparent)]
-    Member(#[from] MemberError),
+    Step(#[from] StepError),
     #[error(transparent)]
     Library(#[from] library::LibraryError),
     #[error(transparent)]
@@ -74,6 +68,15 @@ pub(super) struct Run {
     pub(super) doing: Doing,
     /// As last told to those who watch.
     pub(super) told: (&'static str, BTreeMap<PeerId, &'static str>),
+}
+
+impl Run {
+    /// Who of the group can be reached over the topic now, this node not counted.
+    pub(super) fn present(&self) -> BTreeSet<PeerId> {
+        let Some(group) = &self.doing.group else { return BTreeSet::new() };
+        let members = self.record.role.group().unwrap_or_default();
+        members.iter().map(|contact| contact.peer).filter(|peer| group.is_present(*peer)).collect()
+    }
 }
 
 /// What the driver works with.
@@ -138,31 +141,22 @@ impl Driver {
         let open: Vec<_> =
             self.runs.values().filter(|run| !run.record.ended).map(|run| run.record.session).collect();
         for session in open {
-            let (host, member) = (HostInput::Restarted, MemberInput::Restarted);
-            self.input_or_log(session, Input::Host(host), Input::Member(member)).await;
+            self.input_or_log(session, Input::Restarted).await;
         }
     }
 
     fn next_due(&self) -> Option<Timestamp> {
-        let due = |run: &Run| match &run.record.role {
-            SessionRole::Host(host) => host.due(),
-            SessionRole::Member(member) => member.due(),
-        };
-        self.runs.values().filter_map(due).min()
+        self.runs.values().filter_map(|run| run.record.role.due()).min()
     }
 
     /// Whether all went well.
     async fn tick(&mut self) -> bool {
         let now = clock::now();
-        let is_due = |run: &&Run| match &run.record.role {
-            SessionRole::Host(host) => host.due().is_some_and(|due| due <= now),
-            SessionRole::Member(member) => member.due().is_some_and(|due| due <= now),
-        };
+        let is_due = |run: &&Run| run.record.role.due().is_some_and(|due| due <= now);
         let due: Vec<_> = self.runs.values().filter(is_due).map(|run| run.record.session).collect();
         let mut well = true;
         for session in due {
-            let (host, member) = (Input::Host(HostInput::Tick), Input::Member(MemberInput::Tick));
-            well &= self.input_or_log(session, host, member).await;
+            well &= self.input_or_log(session, Input::Tick).await;
         }
         well
     }
@@ -170,11 +164,23 @@ impl Driver {
     async fn command(&mut self, command: Command) {
         // Whoever asked may have stopped waiting for the answer: then it goes nowhere.
         match command {
-            Command::Host(program, invite, reply) => drop(reply.send(self.host(program, invite).await)),
+            Command::Host(program, invite, takeover, reply) => {
+                drop(reply.send(self.host(program, invite, takeover).await));
+            }
             Command::Wish(session, wish, reply) => drop(reply.send(self.wish(session, wish).await)),
             Command::Request(from, request, reply) => drop(reply.send(self.request(from, request).await)),
             Command::Reached(peer) => self.reached(peer).await,
-            Command::Presence(session) => self.tell_changes(session).await,
+            Command::Presence(session) => self.presence(session).await,
+            Command::HostHeard(session, beacon) => {
+                if let Some(run) = self.runs.get_mut(&session) {
+                    run.record.role.host_heard(beacon.author, beacon.term, clock::now());
+                }
+            }
+            Command::Input(session, input) => {
+                self.input_or_log(session, *input).await;
+            }
+            Command::Vote(from, request, reply) => drop(reply.send(self.vote(from, *request).await)),
+            Command::Commits(from, request, reply) => drop(reply.send(self.commits(from, &request))),
             Command::Sent(delivery) => self.sent(delivery).await,
             Command::Received(session, result) => self.received(session, result).await,
             Command::Transferring(session, transfer) => self.transferring(session, transfer),
@@ -190,14 +196,10 @@ impl Driver {
     }
 
     async fn reached(&mut self, peer: PeerId) {
-        let partner = |run: &&Run| match &run.record.role {
-            SessionRole::Host(host) => host.waits_for(peer),
-            SessionRole::Member(member) => member.ticket().host == peer && member.waits_for_host(),
-        };
+        let partner = |run: &&Run| run.record.role.waits_for(peer);
         let sessions: Vec<_> = self.runs.values().filter(partner).map(|run| run.record.session).collect();
         for session in sessions {
-            let (host, member) = (HostInput::Reachable(peer), MemberInput::Reachable);
-            self.input_or_log(session, Input::Host(host), Input::Member(member)).await;
+            self.input_or_log(session, Input::Reachable(peer)).await;
         }
     }
 
@@ -205,10 +207,10 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&session) else { return };
         run.doing.transfer = None;
         let input = match result {
-            Ok(()) => MemberInput::Received,
-            Err(why) => MemberInput::ReceptionFailed(why),
+            Ok(()) => Input::Received,
+            Err(why) => Input::ReceptionFailed(why),
         };
-        if let Err(error) = self.input(session, Input::Member(input)).await {
+        if let Err(error) = self.input(session, input).await {
             tracing::error!(%session, %error, "a reception was not noted");
         }
     }

@@ -1,6 +1,12 @@
 //! A running session's web part: its page's way to files and group.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -22,13 +28,13 @@ pub(super) struct WebInstance {
     group: Group,
     bundle: Arc<Bundle>,
     name: String,
-    is_host: bool,
+    is_host: Arc<AtomicBool>,
     outgoing: mpsc::Sender<Bytes>,
 }
 
 impl WebInstance {
     /// For a group that is open and a bundle that is whole.
-    pub(super) fn new(group: Group, bundle: Arc<Bundle>, name: String, is_host: bool) -> Self {
+    pub(super) fn new(group: Group, bundle: Arc<Bundle>, name: String, is_host: Arc<AtomicBool>) -> Self {
         let (outgoing, mut waiting) = mpsc::channel::<Bytes>(REALTIME_LAG);
         let weak = group.downgrade();
         tokio::spawn(async move {
@@ -80,7 +86,7 @@ impl Instance for WebInstance {
     }
 
     fn is_app_sender(&self) -> bool {
-        self.is_host
+        self.is_host.load(Ordering::Relaxed)
     }
 
     fn title(&self) -> String {

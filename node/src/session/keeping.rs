@@ -2,21 +2,16 @@
 
 use parlor_proto::{
     ids::{ProgramId, SessionId},
-    session::MemberInput,
+    session::Input,
 };
 
-use super::{
-    driver::{Driver, Run, SessionError},
-    step::Input,
-};
-use crate::{store::SessionRole, supply::library};
+use super::driver::{Driver, Run, SessionError};
+use crate::supply::library;
 
 impl Driver {
     pub(super) fn is_needed(&self, program: ProgramId) -> bool {
-        self.runs.values().any(|run| match &run.record.role {
-            SessionRole::Host(host) => host.ticket().program == program && host.group().is_some(),
-            SessionRole::Member(member) => member.ticket().program == program && !member.state().is_final(),
-        })
+        let needs = |run: &Run| run.record.role.ticket().program == program && !run.record.role.is_over();
+        self.runs.values().any(needs)
     }
 
     /// ST29: the program's files go, unless another session needs them.
@@ -45,8 +40,7 @@ impl Driver {
     /// to be given back with the last session that used it.
     pub(super) async fn sweep(&mut self, session: SessionId) {
         let program = match self.runs.get(&session).map(|run| &run.record.role) {
-            Some(SessionRole::Host(host)) => host.ticket().program,
-            Some(SessionRole::Member(member)) => member.ticket().program,
+            Some(role) => role.ticket().program,
             None => return,
         };
         let unwanted = matches!(self.context.store.program(program).await, Ok(Some(entry)) if !entry.kept);
@@ -67,16 +61,14 @@ impl Driver {
     }
 
     pub(super) async fn give_back(&mut self) -> Result<(), SessionError> {
-        let due = |run: &&Run| match &run.record.role {
-            SessionRole::Host(_) => false,
-            SessionRole::Member(member) => {
-                member.gives_back() && !self.uses_slot(member.ticket().hash(), run.record.session)
-            }
+        let due = |run: &&Run| {
+            let gives_back = run.record.role.as_member().is_some_and(|member| member.gives_back());
+            gives_back && !self.uses_slot(run.record.role.ticket().hash(), run.record.session)
         };
         let due: Vec<_> = self.runs.values().filter(due).map(|run| run.record.session).collect();
         for session in due {
             // Neither the group nor what others see of the session changes with it.
-            for output in self.step(session, Input::Member(MemberInput::Discard)).await? {
+            for output in self.step(session, Input::Discard).await? {
                 self.carry_out(session, output).await;
             }
         }

@@ -12,6 +12,7 @@
 mod driver;
 mod instance;
 mod keeping;
+mod keys;
 mod reconcile;
 mod requests;
 mod step;
@@ -21,13 +22,14 @@ mod wishes;
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
+    time::Duration,
 };
 
 use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
-    session::Contact,
-    wire::{SessionRequest, SessionResponse},
+    session::{Contact, Input, VoteRequest, VoteResponse},
+    wire::{CommitsRequest, CommitsResponse, SessionRequest, SessionResponse},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -36,7 +38,11 @@ pub use instance::content_of;
 pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
 
 use crate::{
-    console::Availability, context::Context, group::Group, runtime::web::WebServer, store::StoreError,
+    console::Availability,
+    context::Context,
+    group::{Beacon, Group},
+    runtime::web::WebServer,
+    store::StoreError,
 };
 
 /// What may wait for the driver.
@@ -68,11 +74,15 @@ type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
 
 /// To the driver.
 enum Command {
-    Host(ProgramId, Vec<Contact>, Reply<SessionId>),
+    Host(ProgramId, Vec<Contact>, Duration, Reply<SessionId>),
     Wish(SessionId, Wish, Reply<()>),
     Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
     Reached(PeerId),
     Presence(SessionId),
+    HostHeard(SessionId, Beacon),
+    Input(SessionId, Box<Input>),
+    Vote(PeerId, Box<VoteRequest>, oneshot::Sender<VoteResponse>),
+    Commits(PeerId, CommitsRequest, oneshot::Sender<CommitsResponse>),
     Sent(step::Delivery),
     Received(SessionId, Result<(), String>),
     Transferring(SessionId, TransferView),
@@ -90,6 +100,8 @@ pub enum Wish {
     Invite(Vec<Contact>),
     /// Fewer.
     Remove(PeerId),
+    /// Another host, with all copies that are left.
+    HandOver(PeerId),
     /// ST21.
     Join,
     /// ST20.
@@ -122,9 +134,15 @@ impl Sessions {
         Ok(Self { commands, groups })
     }
 
-    /// ST14: opens a session for a program of the library and invites.
-    pub async fn host(&self, program: ProgramId, invite: Vec<Contact>) -> Result<SessionId, SessionError> {
-        self.ask(|reply| Command::Host(program, invite, reply)).await
+    /// ST14: opens a session for a program of the library and invites. Without a sign of this node for `takeover`,
+    /// another one takes over.
+    pub async fn host(
+        &self,
+        program: ProgramId,
+        invite: Vec<Contact>,
+        takeover: Duration,
+    ) -> Result<SessionId, SessionError> {
+        self.ask(|reply| Command::Host(program, invite, takeover, reply)).await
     }
 
     /// Carries out what a user wants of a session.
@@ -176,6 +194,25 @@ impl Sessions {
             return SessionResponse::Later;
         }
         answer.await.unwrap_or(SessionResponse::Later)
+    }
+
+    /// Another node wants to be host of a session.
+    pub async fn vote(&self, from: PeerId, request: VoteRequest) -> VoteResponse {
+        let (reply, answer) = oneshot::channel();
+        let refused = VoteResponse::Refused { term: 0, epoch: 0 };
+        if self.commands.try_send(Command::Vote(from, Box::new(request), reply)).is_err() {
+            return refused;
+        }
+        answer.await.unwrap_or(refused)
+    }
+
+    /// Another node missed changes of a group's keys.
+    pub async fn commits(&self, from: PeerId, request: CommitsRequest) -> CommitsResponse {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.try_send(Command::Commits(from, request, reply)).is_err() {
+            return CommitsResponse::default();
+        }
+        answer.await.unwrap_or_default()
     }
 
     /// A peer came into reach: what waits for it is sent.

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,13 +17,13 @@ use super::{
     Command, TransferView,
     driver::{Driver, Run},
     instance::WebInstance,
+    keys::{Attendance, Beacons},
     view,
 };
 use crate::{
     context::{Context, Event},
     group::Group,
     runtime::web::Label,
-    store::SessionRole,
     supply::{library, transfer},
 };
 
@@ -34,6 +37,9 @@ const LAST_RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Doing {
     pub(super) group: Option<Group>,
     members: BTreeSet<PeerId>,
+    attendance: Option<Attendance>,
+    beacons: Option<Beacons>,
+    is_host: Arc<AtomicBool>,
     pub(super) transfer: Option<Transfer>,
     pub(super) mounted: Option<Label>,
     opened: bool,
@@ -53,12 +59,9 @@ struct Wanted {
 }
 
 fn wanted(run: &Run) -> Wanted {
-    match &run.record.role {
-        SessionRole::Host(host) => Wanted { group: host.group(), fetch: None, run: host.runs() },
-        SessionRole::Member(member) => {
-            Wanted { group: member.group(), fetch: member.fetches(), run: member.runs() }
-        }
-    }
+    let role = &run.record.role;
+    let fetch = role.as_member().and_then(|member| member.fetches());
+    Wanted { group: role.group(), fetch, run: role.runs() }
 }
 
 impl Driver {
@@ -76,6 +79,7 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&session) else { return };
         let doing = &mut run.doing;
         let Some(contacts) = wanted else {
+            (doing.attendance, doing.beacons) = (None, None);
             if let Some(group) = doing.group.take() {
                 group.close();
                 self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
@@ -92,10 +96,12 @@ impl Driver {
         let peers: BTreeSet<PeerId> = contacts.iter().map(|contact| contact.peer).collect();
         if doing.group.is_none() {
             let (identity, store) = (context.identity.clone(), context.store.clone());
-            match Group::open(session, identity, store, context.overlay.clone(), None).await {
+            let keys = run.record.role.keys().cloned();
+            match Group::open(session, identity, store, context.overlay.clone(), keys).await {
                 Ok(group) => {
                     let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
                     groups.insert(session, group.clone());
+                    doing.attendance = Some(Attendance::of(&group, &self.commands));
                     doing.group = Some(group);
                 }
                 Err(error) => {
@@ -121,9 +127,18 @@ impl Driver {
                 authors.insert(peer, context.name_of(peer, &own_name).await);
             }
         }
+        let role = &run.record.role;
         if let Some(group) = &doing.group {
             group.set_authors(authors);
             group.set_members(doing.members.clone());
+            group.set_hosts(role.hosts(context.me()));
+            let is_host = role.as_host().is_some();
+            doing.is_host.store(is_host, Ordering::Relaxed);
+            if !is_host {
+                doing.beacons = None;
+            } else if doing.beacons.as_ref().is_none_or(|beacons| beacons.term != role.term()) {
+                doing.beacons = Some(Beacons::of(group.downgrade(), role));
+            }
         }
     }
 
@@ -135,18 +150,15 @@ impl Driver {
             None => run.doing.transfer = None,
             Some(_) if run.doing.transfer.is_some() => {}
             Some(right) => {
-                let (total, billing) = match &run.record.role {
-                    SessionRole::Member(member) => {
-                        (member.invitation().size, member.invitation().billing.clone())
-                    }
-                    SessionRole::Host(_) => (0, Vec::new()),
-                };
+                let Some(member) = run.record.role.as_member() else { return };
+                let (total, billing) = (member.invitation().size, member.invitation().billing.clone());
+                let host = member.host().peer;
                 let task = tokio::spawn(async move {
                     // From here on there is something to bill, and the host's word was taken for more than this.
                     if let Err(error) = context.note_places(&billing).await {
                         tracing::warn!(%session, %error, "where billing is was not noted");
                     }
-                    receive(context, session, right, commands).await;
+                    receive(context, session, right, host, commands).await;
                 });
                 let view = TransferView { done: 0, total, fetched: 0, waits: None };
                 run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), view });
@@ -166,10 +178,8 @@ impl Driver {
             return;
         }
         let (Some(group), None) = (&doing.group, doing.mounted) else { return };
-        let (program, name, is_host) = match &run.record.role {
-            SessionRole::Host(host) => (host.ticket().program, host.ticket().name.clone(), true),
-            SessionRole::Member(member) => (member.ticket().program, member.ticket().name.clone(), false),
-        };
+        let ticket = run.record.role.ticket();
+        let (program, name, is_host) = (ticket.program, ticket.name.clone(), Arc::clone(&doing.is_host));
         let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), context.bundle(program).await) else {
             tracing::error!(%session, "the program's files are not where they were");
             return;
@@ -201,13 +211,14 @@ async fn receive(
     context: Arc<Context>,
     session: SessionId,
     right: Right,
+    host: PeerId,
     commands: mpsc::WeakSender<Command>,
 ) {
     let (progress, steps) = watch::channel(transfer::Progress::default());
     let _telling = AbortOnDropHandle::new(tokio::spawn(tell(session, steps, commands.clone())));
     let mut wait = Duration::from_millis(500);
     let result = loop {
-        let sources = vec![right.ticket().host];
+        let sources = vec![host];
         let error = match transfer::fetch(&context, &right, sources, &progress).await {
             Ok(bundle) => match library::note(&context, &bundle, Some(right.ticket().origin)).await {
                 Ok(()) => break Ok(()),

@@ -3,16 +3,12 @@
 use parlor_proto::{
     identity::PeerId,
     ids::SessionId,
-    session::{DeclineReason, HostInput, Member, MemberInput, MemberState, Message},
+    session::{DeclineReason, Input, Member, MemberState, Message, Role},
     wire::{SessionRequest, SessionResponse},
 };
 
-use super::{
-    MAX_SESSIONS,
-    driver::{Driver, Run},
-    step::Input,
-};
-use crate::{clock, console::Availability, context::Event, store::SessionRole};
+use super::{MAX_SESSIONS, driver::Driver};
+use crate::{clock, console::Availability, context::Event};
 
 /// Invitations that led nowhere yet, at most: they wait for the user's answer, or the answer waits for the host
 /// to take it. More are turned away, unless a trusted contact invites.
@@ -22,25 +18,23 @@ const MAX_INBOX_OF_HOST: usize = 8;
 impl Driver {
     /// Another node's messages: taken by a machine, or the beginning of a session.
     pub(super) async fn request(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
-        let SessionRequest { session, first, messages } = request;
-        let input = match self.runs.get(&session).map(|run| &run.record.role) {
-            Some(SessionRole::Host(host)) if host.seats().contains_key(&from) => {
-                Input::Host(HostInput::Message { from, first, messages })
-            }
-            Some(SessionRole::Member(member)) if member.ticket().host == from => {
-                Input::Member(MemberInput::Message { first, messages })
-            }
-            Some(_) => return SessionResponse::Rejected("this node is not in that session with you".into()),
-            None => return self.invited(session, from, first, messages).await,
+        let session = request.session;
+        let Some(role) = self.runs.get(&session).map(|run| &run.record.role) else {
+            return self.invited(from, request).await;
         };
+        let (is_partner, is_claim) = (role.expected_of(from, request.term).is_some(), is_claim(&request));
+        if !is_partner && !is_claim {
+            return self.out_of_term(from, request).await;
+        }
         let was_invited = self.is_invited(session);
-        match self.input(session, input).await {
+        let SessionRequest { term, first, messages, .. } = request;
+        match self.input(session, Input::Message { from, term, first, messages }).await {
             Ok(()) => {
                 // Asked again, after it had declined or left.
                 if !was_invited {
                     self.answer_by_rule(session).await;
                 }
-                self.taken(session, from)
+                self.taken(session, from, term)
             }
             Err(error) => {
                 tracing::warn!(%session, ?from, %error, "messages were not taken");
@@ -49,23 +43,32 @@ impl Driver {
         }
     }
 
-    pub(super) fn taken(&self, session: SessionId, from: PeerId) -> SessionResponse {
-        let next = match self.runs.get(&session).map(|run| &run.record.role) {
-            Some(SessionRole::Host(host)) => host.expected_of(from),
-            Some(SessionRole::Member(member)) => Some(member.expected()),
-            None => None,
+    /// From somebody that is no partner in this term: not now, while hosts change; or never.
+    async fn out_of_term(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
+        let Some(role) = self.runs.get(&request.session).map(|run| &run.record.role) else {
+            return SessionResponse::Later;
         };
+        let me = self.context.me();
+        let is_known = role.hosts(me).contains(&from)
+            || role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from));
+        if role.is_over() && invites_again(role, &request) {
+            return self.invited(from, request).await;
+        }
+        if is_known && !role.is_over() {
+            SessionResponse::Later
+        } else {
+            SessionResponse::Rejected("this node is not in that session with you".into())
+        }
+    }
+
+    fn taken(&self, session: SessionId, from: PeerId, term: u32) -> SessionResponse {
+        let next = self.runs.get(&session).and_then(|run| run.record.role.expected_of(from, term));
         next.map_or(SessionResponse::Later, |next| SessionResponse::Taken { next })
     }
 
     /// ST20: an invitation, let in or not as the availability says.
-    pub(super) async fn invited(
-        &mut self,
-        session: SessionId,
-        from: PeerId,
-        first: u64,
-        messages: Vec<Message>,
-    ) -> SessionResponse {
+    pub(super) async fn invited(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
+        let SessionRequest { session, term, first, messages } = request;
         if first != 0 {
             return SessionResponse::Rejected("this node does not know that session".into());
         }
@@ -78,7 +81,8 @@ impl Driver {
             }
             Err(_) => return SessionResponse::Later,
         }
-        let member = match Member::invited(session, from, &messages, clock::now()) {
+        let me = self.context.me();
+        let member = match Member::invited(session, me, from, term, &messages, clock::now()) {
             Ok(member) => member,
             Err(error) => {
                 tracing::info!(%session, ?from, %error, "an invitation does not stand up");
@@ -96,8 +100,8 @@ impl Driver {
             tracing::error!(%error, "old sessions cannot be removed");
             return SessionResponse::Later;
         }
-        self.adopt(session, SessionRole::Member(Box::new(member)), clock::now());
-        match self.input(session, Input::Member(MemberInput::Message { first, messages })).await {
+        self.adopt(session, Role::Member(Box::new(member)), clock::now());
+        match self.input(session, Input::Message { from, term, first, messages }).await {
             Ok(()) => self.answer_by_rule(session).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "an invitation was not taken");
@@ -105,16 +109,15 @@ impl Driver {
                 return SessionResponse::Later;
             }
         }
-        self.taken(session, from)
+        self.taken(session, from, term)
     }
 
     /// Whether there are so many invitations that one more, of this host, has no place.
     pub(super) fn is_crowded(&self, host: PeerId) -> bool {
         let open = self.runs.values().filter(|run| !run.record.ended);
-        let hosts = open.filter_map(|run| match &run.record.role {
-            SessionRole::Member(member) if member.slot().is_none() => Some(member.ticket().host),
-            _ => None,
-        });
+        let waits = |member: &&Member| matches!(member.state(), MemberState::Invited | MemberState::Accepted);
+        let members = open.filter_map(|run| run.record.role.as_member()).filter(waits);
+        let hosts = members.map(|member| member.host().peer);
         let (mut all, mut of_host) = (0, 0);
         for other in hosts {
             all += 1;
@@ -130,42 +133,52 @@ impl Driver {
     /// ST20-21: an invitation that has just come, and still stands, is declined, accepted, or left to the user.
     pub(super) async fn answer_by_rule(&mut self, session: SessionId) {
         let member = match self.runs.get(&session).map(|run| &run.record.role) {
-            Some(SessionRole::Member(member)) if member.state() == MemberState::Invited => member,
+            Some(Role::Member(member)) if member.state() == MemberState::Invited => member,
             _ => return,
         };
-        let (name, host) = (member.ticket().name.clone(), member.ticket().host);
-        let own_name = member.invitation().host.name.clone();
+        let (name, host) = (member.ticket().name.clone(), member.host().peer);
+        let own_name = member.host().name.clone();
         let cheat = self.context.store.is_cheat(&host.to_string()).await.unwrap_or(false);
         let answer = if cheat {
-            MemberInput::Decline(DeclineReason::User)
+            Input::Decline(DeclineReason::User)
         } else if self.is_busy() {
-            MemberInput::Decline(DeclineReason::Busy)
+            Input::Decline(DeclineReason::Busy)
         } else if self.trusts(host).await {
-            MemberInput::Accept
+            Input::Accept
         } else {
             let host_name = self.context.name_of(host, &own_name).await;
             return self.context.tell(Event::Invited { session, name, host, host_name });
         };
         // The invitation stays in the inbox: the user can answer it.
-        if let Err(error) = self.input(session, Input::Member(answer)).await {
+        if let Err(error) = self.input(session, answer).await {
             tracing::warn!(%session, %error, "an invitation was not answered by itself");
         }
     }
 
     pub(super) fn is_invited(&self, session: SessionId) -> bool {
-        matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Member(member))
+        matches!(self.runs.get(&session).map(|run| &run.record.role), Some(Role::Member(member))
             if member.state() == MemberState::Invited)
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        let runs = |run: &Run| match &run.record.role {
-            SessionRole::Host(host) => host.runs(),
-            SessionRole::Member(member) => member.runs(),
-        };
         match self.availability {
             Availability::Free => false,
             Availability::Busy => true,
-            Availability::Auto => self.runs.values().any(runs),
+            Availability::Auto => self.runs.values().any(|run| run.record.role.runs()),
         }
     }
+}
+
+/// Whether somebody says that it is host now.
+fn is_claim(request: &SessionRequest) -> bool {
+    request.first == 0 && matches!(request.messages.first(), Some(Message::Claim(_)))
+}
+
+/// Whether a new host asks somebody who had gone.
+fn invites_again(role: &Role, request: &SessionRequest) -> bool {
+    let ticket = match request.messages.first() {
+        Some(Message::Invite(invitation)) => &invitation.ticket,
+        _ => return false,
+    };
+    request.first == 0 && request.term > role.term() && *ticket == role.ticket().to_signed()
 }

@@ -5,11 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use parlor_proto::{
     identity::PeerId,
     ids::{SessionId, SlotHash},
-    rights::{Ledger, Receipt, Right, Verified},
-    session::{
-        Host, HostInput, HostOutput, MemberInput, MemberOutput, Message, host::HostContext,
-        member::MemberContext,
-    },
+    rights::Ledger,
+    session::{self, Input, Output, Randomness},
     wire::{Request, Response, SessionRequest, SessionResponse},
 };
 
@@ -20,37 +17,23 @@ use super::{
 };
 use crate::{
     clock,
-    context::{Context, Event},
+    context::Event,
     overlay::RequestError,
-    store::{SessionRecord, SessionRole, StoreError},
+    store::{SessionRecord, StoreError},
 };
 
 /// What became of messages that were sent.
 pub(super) struct Delivery {
     session: SessionId,
+    term: u32,
     to: PeerId,
     result: Result<SessionResponse, RequestError>,
 }
 
-/// What one step asks for besides a changed machine.
-pub(super) enum Output {
-    Send { to: PeerId, first: u64, messages: Vec<Message> },
-    Receipt(Box<(Right, Verified<Receipt>)>),
-    Cheat(Box<parlor_proto::rights::EquivocationProof>),
-}
-
-/// An input for either kind of machine.
-pub(super) enum Input {
-    Host(HostInput),
-    Member(MemberInput),
-}
-
 impl Driver {
     /// Whether it went well.
-    pub(super) async fn input_or_log(&mut self, session: SessionId, host: Input, member: Input) -> bool {
-        let is_host =
-            matches!(self.runs.get(&session).map(|run| &run.record.role), Some(SessionRole::Host(_)));
-        let done = self.input(session, if is_host { host } else { member }).await;
+    pub(super) async fn input_or_log(&mut self, session: SessionId, input: Input) -> bool {
+        let done = self.input(session, input).await;
         if let Err(error) = &done {
             tracing::warn!(%session, %error, "a step of a session failed");
         }
@@ -79,44 +62,35 @@ impl Driver {
         let elsewhere = &self.slots_outside(session);
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let mut record = run.record.clone();
-        let mut changed_ledger = None;
-        let outputs: Vec<Output> = match (&mut record.role, input) {
-            (SessionRole::Host(host), Input::Host(input)) => {
-                let mut ledger = load_ledger(&context, host).await?;
-                let before = ledger.clone();
-                // Nothing but an invitation says where billing is.
-                let billing = match &input {
-                    HostInput::Invite(_) => context.places_of(&host.ticket().billing).await,
-                    _ => Vec::new(),
-                };
-                let (identity, billing) = (&context.identity, billing.as_slice());
-                let mut surroundings =
-                    HostContext { identity, ledger: &mut ledger, elsewhere, me: &me, billing, now };
-                let outputs = host.handle(input, &mut surroundings)?;
-                record.ended = host.is_settled();
-                // Slots that have not changed need no writing.
-                changed_ledger = (ledger != before).then_some(ledger);
-                outputs.into_iter().map(Output::from).collect()
-            }
-            (SessionRole::Member(member), Input::Member(input)) => {
-                let surroundings = MemberContext { identity: &context.identity, me: &me, now };
-                let outputs = member.handle(input, &surroundings)?;
-                record.ended = member.state().is_final() && member.due().is_none();
-                outputs.into_iter().map(Output::from).collect()
-            }
-            (SessionRole::Host(_), Input::Member(_)) => return Err(SessionError::NotMember),
-            (SessionRole::Member(_), Input::Host(_)) => return Err(SessionError::NotHost),
+        let ticket = record.role.ticket();
+        let mut ledger =
+            if may_touch_ledger(&input) { context.store.ledger(ticket.hash()).await? } else { None };
+        let before = ledger.clone();
+        // Nothing but an invitation says where billing is.
+        let billing = match &input {
+            Input::Invite(_) => context.places_of(&ticket.billing).await,
+            _ => Vec::new(),
         };
+        let mut surroundings = session::Context {
+            identity: &context.identity,
+            me: &me,
+            now,
+            random: Randomness::new(rand::random()),
+            ledger: &mut ledger,
+            elsewhere,
+            billing: &billing,
+        };
+        let outputs = record.role.handle(input, &mut surroundings)?;
+        record.ended = record.role.is_settled();
+        // Slots that have not changed need no writing.
+        let changed_ledger = ledger.filter(|ledger| before.as_ref() != Some(ledger));
         self.commit(record, changed_ledger, outputs).await
     }
 
     /// Slots by which members are in this host's other sessions.
     pub(super) fn slots_outside(&self, session: SessionId) -> BTreeSet<SlotHash> {
         let others = self.runs.values().map(|run| &run.record).filter(|record| record.session != session);
-        let hosts = others.filter_map(|record| match &record.role {
-            SessionRole::Host(host) => Some(host),
-            SessionRole::Member(_) => None,
-        });
+        let hosts = others.filter_map(|record| record.role.as_host());
         hosts.flat_map(|host| host.slots_in_use()).collect()
     }
 
@@ -139,7 +113,10 @@ impl Driver {
                     let (ticket, host) = (proof.ticket().to_string(), proof.host().to_string());
                     context.store.keep_cheat(&mut write, &ticket, &host, now, &proof.encode()).await?;
                 }
-                Output::Send { .. } => {}
+                Output::Send { .. }
+                | Output::Entered(_)
+                | Output::PullCommits { .. }
+                | Output::AskVote { .. } => {}
             }
         }
         write.commit().await.map_err(StoreError::from)?;
@@ -151,7 +128,12 @@ impl Driver {
 
     pub(super) async fn carry_out(&mut self, session: SessionId, output: Output) {
         match output {
-            Output::Send { to, first, messages } => self.send(session, to, first, messages).await,
+            Output::Send { to, term, first, messages } => {
+                self.send(to, SessionRequest { session, term, first, messages });
+            }
+            Output::Entered(keys) => self.enter(session, keys),
+            Output::PullCommits { after } => self.pull_commits(session, after),
+            Output::AskVote { of, request } => self.ask_vote(of, request),
             Output::Receipt(_) => self.context.outbox.wake(),
             Output::Cheat(proof) => {
                 tracing::warn!(%session, host = %proof.host(), "the host gave one slot to two members");
@@ -161,34 +143,31 @@ impl Driver {
     }
 
     /// One delivery a peer at a time; the channel repeats what is not taken.
-    pub(super) async fn send(&mut self, session: SessionId, to: PeerId, first: u64, messages: Vec<Message>) {
+    fn send(&mut self, to: PeerId, request: SessionRequest) {
+        let (session, term) = (request.session, request.term);
         if !self.in_flight.insert((session, to)) {
             return;
         }
         let Some(commands) = self.commands.upgrade() else { return };
         let overlay = self.context.overlay.clone();
         tokio::spawn(async move {
-            let request = Request::Session(SessionRequest { session, first, messages });
-            let result = overlay.request(to, request).await.map(|response| match response {
-                Response::Session(response) => response,
-                // The overlay answers a request with a response of its protocol.
-                _ => SessionResponse::Later,
-            });
+            let result =
+                overlay.request(to, Request::Session(request)).await.map(|response| match response {
+                    Response::Session(response) => response,
+                    // The overlay answers a request with a response of its protocol.
+                    _ => SessionResponse::Later,
+                });
             // Fails only while the node stops.
-            let _ = commands.send(Command::Sent(Delivery { session, to, result })).await;
+            let _ = commands.send(Command::Sent(Delivery { session, term, to, result })).await;
         });
     }
 
     pub(super) async fn sent(&mut self, delivery: Delivery) {
-        let Delivery { session, to: from, result } = delivery;
+        let Delivery { session, term, to: from, result } = delivery;
         self.in_flight.remove(&(session, from));
-        let (host, member) = match result {
-            Ok(SessionResponse::Taken { next }) => {
-                (HostInput::Taken { from, next }, MemberInput::Taken { next })
-            }
-            Ok(SessionResponse::Rejected(why)) => {
-                (HostInput::Rejected { from, why: why.clone() }, MemberInput::Rejected { why })
-            }
+        let input = match result {
+            Ok(SessionResponse::Taken { next }) => Input::Taken { from, term, next },
+            Ok(SessionResponse::Rejected(why)) => Input::Rejected { from, term, why },
             // The channel tries again by itself.
             Ok(SessionResponse::Later) => return,
             Err(error) => {
@@ -196,7 +175,7 @@ impl Driver {
                 return;
             }
         };
-        self.input_or_log(session, Input::Host(host), Input::Member(member)).await;
+        self.input_or_log(session, input).await;
     }
 
     /// Those who watch hear of every state that changed.
@@ -220,25 +199,7 @@ impl Driver {
     }
 }
 
-async fn load_ledger(context: &Context, host: &Host) -> Result<Ledger, SessionError> {
-    context.store.ledger(host.ticket().hash()).await?.ok_or(SessionError::NoTicket)
-}
-
-impl From<HostOutput> for Output {
-    fn from(output: HostOutput) -> Self {
-        match output {
-            HostOutput::Send { to, first, messages } => Self::Send { to, first, messages },
-            HostOutput::Receipt(item) => Self::Receipt(item),
-        }
-    }
-}
-
-impl From<MemberOutput> for Output {
-    fn from(output: MemberOutput) -> Self {
-        match output {
-            MemberOutput::Send { to, first, messages } => Self::Send { to, first, messages },
-            MemberOutput::Receipt(item) => Self::Receipt(item),
-            MemberOutput::Cheat(proof) => Self::Cheat(proof),
-        }
-    }
+/// Whether copies may be given out, come back or be handed on: to read the whole book takes its time.
+fn may_touch_ledger(input: &Input) -> bool {
+    matches!(input, Input::Invite(_) | Input::Message { .. } | Input::HandOver(_))
 }

@@ -6,16 +6,12 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::Role,
-    session::{HostState, Member, MemberState, RosterEntry, SeatState, host::Seat},
+    session::{self, HostState, Member, MemberState, RosterEntry, SeatState, host::Seat},
 };
 use serde::Serialize;
 
 use super::{SessionError, driver::Driver};
-use crate::{
-    clock,
-    group::Group,
-    store::{SessionRecord, SessionRole},
-};
+use crate::{clock, group::Group, store::SessionRecord};
 
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +35,10 @@ pub struct SessionView {
     pub host: MemberView,
     /// Everyone else.
     pub members: Vec<MemberView>,
+    /// How often the host has changed.
+    pub term: u32,
+    /// Seconds without a sign of the host after which another one takes over.
+    pub takeover_seconds: u64,
     /// Of the session's ticket.
     pub slots: SlotsView,
     /// While the program is being received.
@@ -127,7 +127,7 @@ pub(super) fn states(
     group: Option<&Group>,
 ) -> (&'static str, BTreeMap<PeerId, &'static str>) {
     match &record.role {
-        SessionRole::Host(host) => {
+        session::Role::Host(host) => {
             let members = host.seats().iter();
             let members = members.map(|(peer, seat)| (*peer, seen(seat.state, *peer, group).as_str()));
             let state = match host.state() {
@@ -138,7 +138,7 @@ pub(super) fn states(
             };
             (state, members.collect())
         }
-        SessionRole::Member(member) => {
+        session::Role::Member(member) => {
             let state = |entry: &RosterEntry| seen(entry.state, entry.contact.peer, group).as_str();
             let roster = member.roster().map(|entry| (entry.contact.peer, state(entry)));
             let pauses = member.is_suspended() && !member.state().is_final();
@@ -170,19 +170,19 @@ fn own_state(member: &Member, told: SeatState) -> SeatState {
 /// Why the session is no further on this node.
 pub(super) fn why(record: &SessionRecord) -> Option<String> {
     match &record.role {
-        SessionRole::Host(_) => None,
-        SessionRole::Member(member) => member.why().map(str::to_owned),
+        session::Role::Host(_) => None,
+        session::Role::Member(member) => member.why().map(str::to_owned),
     }
 }
 
 /// What everyone in the session calls itself.
 pub(super) fn names(record: &SessionRecord) -> BTreeMap<PeerId, String> {
     match &record.role {
-        SessionRole::Host(host) => {
+        session::Role::Host(host) => {
             host.seats().iter().map(|(peer, seat)| (*peer, seat.contact.name.clone())).collect()
         }
-        SessionRole::Member(member) => {
-            let host = &member.invitation().host;
+        session::Role::Member(member) => {
+            let host = member.host();
             let roster = member.roster().map(|entry| (entry.contact.peer, entry.contact.name.clone()));
             roster.chain([(host.peer, host.name.clone())]).collect()
         }
@@ -192,7 +192,7 @@ pub(super) fn names(record: &SessionRecord) -> BTreeMap<PeerId, String> {
 /// Whose updates belong to the session: all who have or had a slot, and the host.
 pub(super) fn authors(record: &SessionRecord) -> BTreeMap<PeerId, String> {
     let mut names = names(record);
-    if let SessionRole::Host(host) = &record.role {
+    if let session::Role::Host(host) = &record.role {
         names.retain(|peer, _| host.seats().get(peer).is_some_and(Seat::has_slot));
     }
     names
@@ -204,10 +204,10 @@ impl Driver {
         let (record, group) = (&run.record, run.doing.group.as_ref());
         let (state, _) = states(record, group);
         let (program, name, role, suspended, host, members, slots) = match &record.role {
-            SessionRole::Host(machine) => {
+            session::Role::Host(machine) => {
                 let ticket = machine.ticket();
                 let ledger = self.context.store.ledger(ticket.hash()).await?;
-                let used = ledger.map_or(0, |ledger| ledger.used());
+                let (used, left) = ledger.map_or((0, 0), |ledger| (ledger.used(), ledger.left()));
                 let own = if machine.runs() { SeatState::Joined } else { SeatState::Ready };
                 let mut members = Vec::new();
                 for (peer, seat) in machine.seats() {
@@ -216,10 +216,10 @@ impl Driver {
                     members.push(self.member(*peer, &seat.contact.name, state, why).await);
                 }
                 let host = self.member(self.context.me(), &self.context.nickname, own, None).await;
-                let slots = slots(ticket.copies, used);
+                let slots = SlotsView { copies: ticket.copies, used, left };
                 (ticket.program, ticket.name.clone(), "host", machine.is_suspended(), host, members, slots)
             }
-            SessionRole::Member(machine) => {
+            session::Role::Member(machine) => {
                 let (ticket, invited) = (machine.ticket(), machine.invitation());
                 let mut members = Vec::new();
                 for entry in machine.roster() {
@@ -238,9 +238,10 @@ impl Driver {
                 };
                 let own = seen(own, invited.host.peer, group);
                 let host = self.member(invited.host.peer, &invited.host.name, own, None).await;
-                let used = machine.roster().map(|entry| entry.slot.unverified().k);
+                let used = machine.roster().filter_map(|entry| Some(entry.slot.as_ref()?.unverified().k));
                 let used = used.collect::<std::collections::BTreeSet<_>>().len() as u32;
-                let slots = slots(ticket.copies, used);
+                let left = ticket.copies.saturating_sub(used);
+                let slots = SlotsView { copies: ticket.copies, used, left };
                 (ticket.program, ticket.name.clone(), "member", machine.is_suspended(), host, members, slots)
             }
         };
@@ -254,6 +255,8 @@ impl Driver {
             suspended,
             host,
             members,
+            term: record.role.term(),
+            takeover_seconds: record.role.takeover().as_secs(),
             slots,
             transfer: run.doing.transfer.as_ref().map(|transfer| transfer.view.clone()),
             created_at: clock::rfc3339(record.created_at),
@@ -275,7 +278,7 @@ impl Driver {
     }
 
     async fn invitation(&self, record: &SessionRecord) -> Option<InvitationView> {
-        let SessionRole::Member(member) = &record.role else { return None };
+        let member = record.role.as_member()?;
         let (ticket, invited) = (member.ticket(), member.invitation());
         if member.state() != MemberState::Invited || invited.expires < clock::now() {
             return None;
@@ -305,8 +308,4 @@ impl Driver {
         let name = self.context.name_of(peer, own_name).await;
         MemberView { peer, name, state: state.as_str(), why }
     }
-}
-
-fn slots(copies: u32, used: u32) -> SlotsView {
-    SlotsView { copies, used, left: copies.saturating_sub(used) }
 }

@@ -1,11 +1,13 @@
 //! What the user wants of a session: opening it, inviting, answering, pausing, ending (ST14, 19-21, 27-28).
 
+use std::time::Duration;
+
 use parlor_proto::{
     ids::{ProgramId, SessionId, TicketHash},
     program::Role,
     rights::Ledger,
     session::{
-        Contact, DeclineReason, Host, HostInput, HostState, MemberInput, MemberState, host::HostError,
+        self, Contact, DeclineReason, Host, Input, MemberState, StepError, host::HostError,
         member::MemberError,
     },
     time::Timestamp,
@@ -15,13 +17,12 @@ use super::{
     MAX_ENDED, MAX_SESSIONS, Wish,
     driver::{Driver, Run, SessionError},
     reconcile::Doing,
-    step::Input,
     view,
 };
 use crate::{
     clock,
     runtime::web::Label,
-    store::{SessionRecord, SessionRole, StoreError},
+    store::{SessionRecord, StoreError},
     supply::library,
 };
 
@@ -32,6 +33,7 @@ impl Driver {
         &mut self,
         program: ProgramId,
         invite: Vec<Contact>,
+        takeover: Duration,
     ) -> Result<SessionId, SessionError> {
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
@@ -58,9 +60,9 @@ impl Driver {
         let manifest = bundle.program().manifest();
         let session = SessionId(rand::random());
         let size = bundle.program().size_for(Role::Everyone);
-        let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size);
-        self.adopt(session, SessionRole::Host(Box::new(host)), now);
-        let invited = self.input(session, Input::Host(HostInput::Invite(invite))).await;
+        let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size, takeover);
+        self.adopt(session, session::Role::Host(Box::new(host)), now);
+        let invited = self.input(session, Input::Invite(invite)).await;
         if let Err(error) = invited {
             self.runs.remove(&session);
             return Err(error);
@@ -76,8 +78,8 @@ impl Driver {
             return Ok(());
         }
         let mattered = |run: &Run| match &run.record.role {
-            SessionRole::Host(_) => true,
-            SessionRole::Member(member) => member.slot().is_some(),
+            session::Role::Host(_) => true,
+            session::Role::Member(member) => member.right().is_some(),
         };
         over.sort_by_key(|run| (mattered(run), run.record.created_at));
         let excess = over.len() + 1 - MAX_ENDED as usize;
@@ -89,7 +91,7 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn adopt(&mut self, session: SessionId, role: SessionRole, created_at: Timestamp) {
+    pub(super) fn adopt(&mut self, session: SessionId, role: session::Role, created_at: Timestamp) {
         let label = Label::from_bytes(rand::random()).to_string();
         let record = SessionRecord { session, role, label, created_at, ended: false };
         let told = view::states(&record, None);
@@ -97,43 +99,34 @@ impl Driver {
     }
 
     pub(super) async fn wish(&mut self, session: SessionId, wish: Wish) -> Result<(), SessionError> {
-        let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
-        let is_host = matches!(run.record.role, SessionRole::Host(_));
-        let input = match (wish, is_host) {
-            (Wish::Invite(contacts), true) => Input::Host(HostInput::Invite(contacts)),
-            (Wish::Remove(peer), true) => Input::Host(HostInput::Remove(peer)),
-            (Wish::Start, true) => Input::Host(HostInput::Start),
-            (Wish::Suspend, true) => Input::Host(HostInput::Suspend),
-            (Wish::Resume, true) => Input::Host(HostInput::Resume),
-            (Wish::Invite(_) | Wish::Remove(_) | Wish::Start, false) => return Err(SessionError::NotHost),
-            (Wish::Join, false) => Input::Member(MemberInput::Accept),
-            (Wish::Decline, false) => Input::Member(MemberInput::Decline(DeclineReason::User)),
-            (Wish::Suspend, false) => Input::Member(MemberInput::Suspend),
-            (Wish::Resume, false) => Input::Member(MemberInput::Resume),
-            (Wish::Join | Wish::Decline, true) => return Err(SessionError::NotMember),
-            (Wish::End { keep }, _) => return self.end(session, keep).await,
+        let input = match wish {
+            Wish::Invite(contacts) => Input::Invite(contacts),
+            Wish::Remove(peer) => Input::Remove(peer),
+            Wish::HandOver(peer) => Input::HandOver(peer),
+            Wish::Start => Input::Start,
+            Wish::Join => Input::Accept,
+            Wish::Decline => Input::Decline(DeclineReason::User),
+            Wish::Suspend => Input::Suspend,
+            Wish::Resume => Input::Resume,
+            Wish::End { keep } => return self.end(session, keep).await,
         };
         self.input(session, input).await
     }
 
     /// ST27-29. A session that is over already can still have its program discarded.
     pub(super) async fn end(&mut self, session: SessionId, keep: bool) -> Result<(), SessionError> {
-        let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
-        let (over, program, ticket) = match &run.record.role {
-            SessionRole::Host(host) => (host.state() == HostState::Ended, host.ticket().program, None),
-            SessionRole::Member(member) => {
-                let ticket = member.ticket();
-                (member.state().is_final(), ticket.program, Some(ticket.hash()))
-            }
-        };
-        let input = match ticket {
-            None if over && keep => return Err(HostError::Ended.into()),
-            Some(_) if over && keep => return Err(MemberError::Over.into()),
-            None => (!over).then_some(Input::Host(HostInput::End)),
-            Some(_) if keep => Some(Input::Member(MemberInput::Leave)),
+        let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
+        let role = &run.record.role;
+        let (over, program, ticket) = (role.is_over(), role.ticket().program, role.ticket().hash());
+        let is_host = role.as_host().is_some();
+        let input = match is_host {
+            true if over && keep => return Err(StepError::from(HostError::Ended).into()),
+            false if over && keep => return Err(StepError::from(MemberError::Over).into()),
+            true => (!over).then_some(Input::End),
+            false if keep => Some(Input::Leave),
             // A member that discards gives its slot back, also after the end; but not one that it still uses.
-            Some(ticket) if self.uses_slot(ticket, session) => Some(Input::Member(MemberInput::DiscardLater)),
-            Some(_) => Some(Input::Member(MemberInput::Discard)),
+            false if self.uses_slot(ticket, session) => Some(Input::DiscardLater),
+            false => Some(Input::Discard),
         };
         if !keep {
             // Noted first: what a crash interrupts is made up for at the next start.
@@ -150,12 +143,9 @@ impl Driver {
 
     /// Whether this node has, or is about to get, a slot of that ticket in another session than `but`.
     pub(super) fn uses_slot(&self, ticket: TicketHash, but: SessionId) -> bool {
-        self.runs.values().filter(|run| run.record.session != but).any(|run| match &run.record.role {
-            SessionRole::Host(_) => false,
-            SessionRole::Member(member) => {
-                let open = !member.state().is_final() && member.state() != MemberState::Invited;
-                member.ticket().hash() == ticket && open
-            }
+        self.runs.values().filter(|run| run.record.session != but).any(|run| {
+            let member = run.record.role.as_member().filter(|member| member.ticket().hash() == ticket);
+            member.is_some_and(|member| !member.state().is_final() && member.state() != MemberState::Invited)
         })
     }
 }

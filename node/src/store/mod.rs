@@ -30,7 +30,7 @@ pub use bundle::{Bundle, BundleError, Bundles};
 pub use contacts::{Contact, MAX_CONTACTS};
 pub use offers::{OfferTerms, Offering};
 pub use programs::LibraryEntry;
-pub use sessions::{SessionRecord, SessionRole};
+pub use sessions::SessionRecord;
 pub use tickets::HeldTicket;
 pub use updates::StoredUpdate;
 

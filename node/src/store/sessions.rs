@@ -1,23 +1,10 @@
 //! Sessions, as the state machines that they are.
 
-use parlor_proto::{
-    ids::SessionId,
-    session::{Host, Member},
-    time::Timestamp,
-};
+use parlor_proto::{ids::SessionId, session::Role, time::Timestamp};
 
 use super::{Store, StoreError, Transaction, from_blob, parse, to_blob};
 
 const TABLE: &str = "sessions";
-
-/// What this node is in a session.
-#[derive(Debug, Clone)]
-pub enum SessionRole {
-    /// The one who invites.
-    Host(Box<Host>),
-    /// One who was invited.
-    Member(Box<Member>),
-}
 
 /// One session.
 #[derive(Debug, Clone)]
@@ -25,7 +12,7 @@ pub struct SessionRecord {
     /// Which.
     pub session: SessionId,
     /// The machine.
-    pub role: SessionRole,
+    pub role: Role,
     /// The unguessable first label of its web part's origin; stays, so that the browser's storage does.
     pub label: String,
     /// Since when.
@@ -38,8 +25,8 @@ type Row = (String, String, String, i64, bool, Vec<u8>);
 
 fn record((session, role, label, created_at, ended, machine): Row) -> Result<SessionRecord, StoreError> {
     let role = match role.as_str() {
-        "host" => SessionRole::Host(from_blob(TABLE, &machine)?),
-        _ => SessionRole::Member(from_blob(TABLE, &machine)?),
+        "host" => Role::Host(from_blob(TABLE, &machine)?),
+        _ => Role::Member(from_blob(TABLE, &machine)?),
     };
     let created_at = Timestamp(created_at.unsigned_abs());
     Ok(SessionRecord { session: parse(TABLE, &session)?, role, label, created_at, ended })
@@ -53,12 +40,13 @@ impl Store {
         record: &SessionRecord,
     ) -> Result<(), StoreError> {
         let (role, machine) = match &record.role {
-            SessionRole::Host(host) => ("host", to_blob(host)),
-            SessionRole::Member(member) => ("member", to_blob(member)),
+            Role::Host(host) => ("host", to_blob(host)),
+            Role::Member(member) => ("member", to_blob(member)),
         };
         sqlx::query(
             "INSERT INTO sessions (session, role, label, created_at, ended, machine) VALUES (?, ?, ?, ?, ?, ?)
-             ON CONFLICT (session) DO UPDATE SET ended = excluded.ended, machine = excluded.machine",
+             ON CONFLICT (session) DO UPDATE SET
+                 role = excluded.role, ended = excluded.ended, machine = excluded.machine",
         )
         .bind(record.session.to_string())
         .bind(role)

@@ -80,7 +80,7 @@ impl Site {
     /// Opens a session of "chat".
     async fn host(&self, invite: &[&str]) -> SessionId {
         let invite = invite.iter().map(|who| (*who).to_owned()).collect();
-        let host = HostCommand { name: "chat".into(), invite, pack: None };
+        let host = HostCommand { name: "chat".into(), invite, takeover: None, pack: None };
         self.run(Command::Host(host)).await["session"].as_str().unwrap().parse().unwrap()
     }
 

@@ -48,6 +48,7 @@ fn rights(price: &str) -> (Right, Right) {
         member: peer(3),
         issued_at: NOW,
         release: None,
+        handover: None,
     };
     let slot = sign(&slot, &identity(2)).unwrap();
     let member = Right::member(ticket.clone(), slot, NOW).unwrap();

@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | 1 | `iss`: who signs | text, a PeerId | all |
 //! | 2 | `sub`: program name of a ticket, member of a slot | text | ticket, slot |
-//! | 3 | `aud`: host | text, a PeerId | ticket |
+//! | 3 | `aud`: host, next host, candidate | text, a PeerId | ticket, handover, vote |
 //! | 4 | `exp` | whole seconds since 1970 | ticket |
 //! | 5 | `nbf` | whole seconds since 1970 | ticket |
 //! | 6 | `iat`: when it was signed, or what it reports happened | whole seconds since 1970 | all |
@@ -22,12 +22,12 @@
 //! | -65540 | lease | `[length, grace]`, seconds | ticket, optional |
 //! | -65541 | billing peers | array of text, PeerIds | ticket |
 //! | -65542 | offline issue | bool | ticket |
-//! | -65543 | ticket | 32 bytes | slot, release, receipt |
-//! | -65544 | k | unsigned | slot, release |
+//! | -65543 | ticket | 32 bytes | slot, release, handover, receipt |
+//! | -65544 | k; in a handover, the first that was never granted | unsigned | slot, release, handover |
 //! | -65545 | generation | unsigned | slot, release |
 //! | -65546 | release that freed the slot | bytes, an envelope | slot, from generation 1 |
 //! | -65547 | slot | 32 bytes | release, receipt of a member |
-//! | -65548 | session | 16 bytes | receipt, update |
+//! | -65548 | session | 16 bytes | receipt, update, handover |
 //! | -65549 | kind of receipt | unsigned | receipt |
 //! | -65550 | used from | whole seconds since 1970 | receipt of use |
 //! | -65551 | used to | whole seconds since 1970 | receipt of use |
@@ -37,6 +37,9 @@
 //! | -65555 | number in the sender's order | unsigned | update |
 //! | -65556 | payload | bytes | update |
 //! | -65557 | covers: up to which number of whom | map of text, PeerIds, to numbers from 1 | update, optional |
+//! | -65558 | term | unsigned | handover, vote |
+//! | -65559 | numbers given back | array of `[k, generation, 16 bytes]` | handover |
+//! | -65560 | handover that it rests on | bytes, an envelope | slot of a successor, handover by one |
 //!
 //! Keys below -65536 are CWT's range for private use.
 
@@ -88,6 +91,9 @@ pub mod key {
     pub const NUMBER: Key = Key(-65555, "number");
     pub const PAYLOAD: Key = Key(-65556, "payload");
     pub const COVERS: Key = Key(-65557, "covers");
+    pub const TERM: Key = Key(-65558, "term");
+    pub const NUMBERS: Key = Key(-65559, "numbers");
+    pub const HANDOVER: Key = Key(-65560, "handover");
 }
 
 /// Why a payload is not the claims of the wanted kind of item.

@@ -3,26 +3,52 @@
 //! For: the proof, which anybody can check without trusting who found it, and [`Watch`], which finds it among
 //! the slots a node sees. Not for: what follows (members leave such a host's roster, billing refuses it).
 //!
-//! Two pairs of slots are a proof. Either they have the same ticket, number and generation, and name
-//! different members. Or the second is of the next generation and rests on a release by somebody who is not
-//! the member that the first names: so the host pretends that a made-up holder gave the place back. Two slots
-//! with the same member are none: signing again does no harm.
+//! # Which pairs prove something
+//!
+//! Two slots **contradict each other** if they have the same ticket and number, and either the same generation
+//! and different members; or the second is of the next generation and rests on a release by somebody who is
+//! not the member that the first names: a made-up holder gave the place back. Two slots with the same member
+//! do not: signing again does no harm.
+//!
+//! By the same host, on the same grounds, that proves it a cheat. But a number can be handed over
+//! ([`Handover`]), and one of two hosts that contradict each other may be honest. Each slot carries the line of
+//! handovers by which its host has the number. **Guilty is who had the number last before the two lines part**:
+//!
+//! | one line | the other | guilty | because |
+//! |---|---|---|---|
+//! | … X | … X | X | it granted the number twice |
+//! | … X | … X → Y … | X | it handed the number over, and granted it all the same |
+//! | … X → Y … | … X → Z … | X | it handed the number over twice |
+//! | … X | … X → Y → X | X | it had the number twice, and granted it the first time as well |
+//!
+//! In each case X has signed both sides itself: a slot or a handover on the one, and another on the other. The
+//! first row asks for nothing more. In the others X is proven only by slots that are good by themselves, the
+//! whole line checked: that is what keeps a successor from framing X, or X a successor. For a number that had
+//! never been granted, X said so in the handover. For one that was given back, the handover names the release
+//! that freed it, and no slot below is good that does not go on from just there. So what X granted before is of
+//! an earlier generation than all that its successors can grant, and the release between the two is the one
+//! that X accepted itself. What X granted and took back before it handed over contradicts nothing; nor does
+//! what it grants again of the numbers that it kept.
+//!
+//! No proof: slots on lines that do not begin with the same host; and slots two generations apart, as what
+//! happened in between is not known.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use ciborium::Value;
 
-use super::{DecodeError, MAX_ITEM_LEN, Signed, Slot, SlotError, Ticket, Verified, VerifyError};
+use super::{DecodeError, Handover, MAX_ITEM_LEN, Signed, Slot, SlotError, Ticket, Verified, VerifyError};
 use crate::{identity::PeerId, ids::TicketHash};
 
 /// Longest proof, bytes: two slots, the array around them and their lengths.
 pub const MAX_PROOF_LEN: usize = 2 * MAX_ITEM_LEN + 16;
 
-/// Two slots that no honest host signs both.
+/// Two slots that cannot both be there if all hosts are honest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EquivocationProof {
     first: Verified<Slot>,
     second: Verified<Slot>,
+    guilty: PeerId,
 }
 
 /// Why something does not prove an equivocation.
@@ -37,7 +63,7 @@ pub enum ProofError {
     /// One of the two is forged.
     #[error("not a proof: {0}")]
     Forged(#[from] VerifyError),
-    /// An honest host may have signed both.
+    /// There need not be a cheat, or it is not known who.
     #[error("not a proof: the two slots do not contradict each other")]
     NoContradiction,
     /// One of the two is not of the ticket in question.
@@ -50,8 +76,7 @@ impl EquivocationProof {
     #[must_use]
     pub fn find(one: &Verified<Slot>, other: &Verified<Slot>) -> Option<Self> {
         let (first, second) = if one.generation <= other.generation { (one, other) } else { (other, one) };
-        let same_place = (first.host, first.ticket, first.k) == (second.host, second.ticket, second.k);
-        if !same_place {
+        if (first.ticket, first.k) != (second.ticket, second.k) {
             return None;
         }
         let contradiction = if first.generation == second.generation {
@@ -59,13 +84,14 @@ impl EquivocationProof {
         } else {
             first.generation.checked_add(1) == Some(second.generation) && !released_by(second, first.member)
         };
-        contradiction.then(|| Self { first: first.clone(), second: second.clone() })
+        let guilty = if contradiction { guilty(first, second)? } else { return None };
+        Some(Self { first: first.clone(), second: second.clone(), guilty })
     }
 
-    /// The host that signed both.
+    /// Who cheated: the host of both, or the one that passed the number on and granted it all the same.
     #[must_use]
     pub fn host(&self) -> PeerId {
-        self.first.host
+        self.guilty
     }
 
     /// The ticket of both.
@@ -74,7 +100,7 @@ impl EquivocationProof {
         self.first.ticket
     }
 
-    /// Both slots, the lower generation first.
+    /// Both slots, the lower generation first. Their hosts need not be the one that cheated.
     #[must_use]
     pub fn slots(&self) -> [&Verified<Slot>; 2] {
         [&self.first, &self.second]
@@ -116,6 +142,20 @@ impl EquivocationProof {
         }
         Ok(proof)
     }
+}
+
+/// Who had the number of both last before the lines of the two part; `None` if that does not prove anything.
+fn guilty(first: &Verified<Slot>, second: &Verified<Slot>) -> Option<PeerId> {
+    let (one, other) = (first.line(), second.line());
+    let common = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+    if common == one.len() && common == other.len() {
+        return (first.host == second.host).then_some(first.host);
+    }
+    // Rare enough to check all signatures once more, and then it holds whoever asks.
+    let roots = (first.check_grounds().ok()?, second.check_grounds().ok()?);
+    let root = if roots.0 == roots.1 { roots.0 } else { return None };
+    let last: Option<&Handover> = one[..common].last().copied();
+    Some(last.map_or(root, |handover| handover.to))
 }
 
 /// Whether the release that `slot` rests on is by `member`. A forged release proves nothing about the host's

@@ -4,7 +4,8 @@
 //! sending them (see `wire` and the node), nor for what is owed (see [`crate::billing`]).
 //!
 //! The chain: an origin signs a [`Ticket`] (N copies of a program, for one host). The host signs a [`Slot`] per
-//! member out of it, by its [`Ledger`]. Ticket and slot together are a [`Right`], which is what admits a node.
+//! member out of it, by its [`Ledger`]; what it has left it can pass on to another host by a [`Handover`].
+//! Ticket and slot together are a [`Right`], which is what admits a node.
 //! A member signs a [`Receipt`] of what it got or used, and a billing peer answers with an [`Ack`]. A member
 //! that gives its place back signs a [`Release`]. Each is a COSE_Sign1; the form is in [`envelope`], the
 //! claims are in [`claims`].
@@ -25,6 +26,7 @@ pub mod ack;
 pub mod claims;
 pub mod envelope;
 pub mod equivocation;
+pub mod handover;
 pub mod ledger;
 pub mod receipt;
 pub mod release;
@@ -35,7 +37,8 @@ pub mod ticket;
 pub use ack::{Ack, AckError, Refusal, Verdict};
 pub use envelope::{DecodeError, Item, MAX_ITEM_LEN, SignError, Signed, Verified, VerifyError, sign};
 pub use equivocation::{EquivocationProof, ProofError, Watch};
-pub use ledger::{GrantError, Ledger, ReleaseError, RestoreError};
+pub use handover::{Freed, Handover, HandoverError, MAX_HANDED_NUMBERS, MAX_HANDOVERS};
+pub use ledger::{GrantError, HandOverError, HandedError, HandedOver, Ledger, ReleaseError, RestoreError};
 pub use receipt::{Receipt, ReceiptError, ReceiptKind, Subject};
 pub use release::Release;
 pub use right::{Right, RightError, SignedRight};

@@ -76,6 +76,22 @@ impl Right {
         self.slot.as_ref().map_or(self.ticket.host, |slot| slot.member)
     }
 
+    /// Who gave it: the origin to a host, a host to a member.
+    #[must_use]
+    pub fn granted_by(&self) -> PeerId {
+        self.slot.as_ref().map_or(self.ticket.origin, |slot| slot.host)
+    }
+
+    /// All the hosts whose word it rests on: the ticket's, those who handed the number over, and the one who
+    /// granted it. If one of them is a proven cheat, it is worth nothing.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<PeerId> {
+        let line = self.slot.as_ref().map(|slot| slot.line()).unwrap_or_default();
+        let mut hosts = vec![self.ticket.host];
+        hosts.extend(line.into_iter().map(|handover| handover.to));
+        hosts
+    }
+
     /// The ticket.
     #[must_use]
     pub fn ticket(&self) -> &Verified<Ticket> {

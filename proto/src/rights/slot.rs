@@ -6,10 +6,13 @@
 //! A slot is number `k` of its ticket, in a `generation`: 0 at first, one more each time that its holder gave
 //! it back and the host gave it to somebody else. From generation 1 on a slot carries the previous holder's
 //! release, so that a host cannot make copies up by counting generations.
+//!
+//! A successor of the ticket's host grants what was handed over to it, and its slots carry the [`Handover`].
+//! So do those of the ticket's host itself, for numbers that came back to it.
 
 use super::{
-    Item, Release, Signed, Ticket, Verified, VerifyError,
-    claims::{Claim, ClaimError, Claims, key},
+    Handover, HandoverError, Item, Release, Signed, Ticket, Verified, VerifyError,
+    claims::{ClaimError, Claims, key},
 };
 use crate::{
     identity::PeerId,
@@ -26,7 +29,7 @@ pub struct Slot {
     pub k: u32,
     /// How many held number `k` before.
     pub generation: u32,
-    /// The ticket's host; signs it.
+    /// The ticket's host, or who had the number from it; signs it.
     pub host: PeerId,
     /// Whose it is.
     pub member: PeerId,
@@ -34,6 +37,8 @@ pub struct Slot {
     pub issued_at: Timestamp,
     /// By the holder of the generation before; there if and only if there was one.
     pub release: Option<Signed<Release>>,
+    /// By which the host has the number; `None` if by the ticket.
+    pub handover: Option<Signed<Handover>>,
 }
 
 /// Why a slot is not one of a ticket.
@@ -42,7 +47,7 @@ pub enum SlotError {
     /// Of another ticket.
     #[error("the slot belongs to another ticket")]
     OtherTicket,
-    /// Not signed by the ticket's host.
+    /// Not signed by the ticket's host, nor by anybody to whom it handed over.
     #[error("the slot is signed by {0}, who is not the ticket's host")]
     NotTheHost(PeerId),
     /// More than the ticket has.
@@ -54,7 +59,7 @@ pub enum SlotError {
         copies: u32,
     },
     /// The host needs no slot.
-    #[error("the slot names its own host as the member")]
+    #[error("the slot names a host as the member")]
     MemberIsHost,
     /// Granted before the ticket was good, or after.
     #[error("the slot was granted when its ticket was not valid")]
@@ -65,6 +70,12 @@ pub enum SlotError {
     /// The release it carries is forged.
     #[error("the slot rests on a forged release: {0}")]
     ForgedRelease(#[from] VerifyError),
+    /// The handover it carries hands nothing over.
+    #[error("the slot rests on a bad handover: {0}")]
+    Handover(#[from] HandoverError),
+    /// The handover it carries is to somebody else, or of other numbers.
+    #[error("the slot is not among what was handed over to its host")]
+    NotHandedOver,
 }
 
 impl Verified<Slot> {
@@ -73,29 +84,58 @@ impl Verified<Slot> {
         if self.ticket != ticket.hash() {
             return Err(SlotError::OtherTicket);
         }
-        if self.host != ticket.host {
-            return Err(SlotError::NotTheHost(self.host));
-        }
         if self.k >= ticket.copies {
             return Err(SlotError::BeyondCopies { k: self.k, copies: ticket.copies });
         }
-        if self.member == self.host {
+        if self.member == self.host || self.member == ticket.host {
             return Err(SlotError::MemberIsHost);
         }
         if self.issued_at + CLOCK_SKEW < ticket.not_before || self.issued_at >= ticket.expires {
             return Err(SlotError::OutsideValidity);
         }
-        let Some(release) = &self.release else {
-            return Ok(());
+        match self.check_grounds()? {
+            root if root == ticket.host => Ok(()),
+            root => Err(SlotError::NotTheHost(root)),
+        }
+    }
+
+    /// All that it carries, which needs no ticket: who had the number before anybody handed it over.
+    pub(super) fn check_grounds(&self) -> Result<PeerId, SlotError> {
+        let release = self.release.clone().map(Signed::verify).transpose()?;
+        let before = |release: &Verified<Release>| {
+            release.ticket == self.ticket
+                && release.k == self.k
+                && release.generation.checked_add(1) == Some(self.generation)
         };
-        let release = release.clone().verify()?;
-        if release.ticket != self.ticket
-            || release.k != self.k
-            || release.generation.checked_add(1) != Some(self.generation)
-        {
+        if !release.as_ref().is_none_or(before) {
             return Err(SlotError::OtherRelease);
         }
-        Ok(())
+        let Some(handover) = self.handover.clone() else {
+            return Ok(self.host);
+        };
+        let handover = handover.verify().map_err(HandoverError::from)?;
+        if handover.ticket != self.ticket {
+            return Err(HandoverError::OtherTicket.into());
+        }
+        let covered = match &release {
+            Some(release) => handover.covers_freed(release),
+            // Given back before, it would be of a later generation.
+            None => self.k >= handover.first,
+        };
+        if handover.to != self.host || !covered {
+            return Err(SlotError::NotHandedOver);
+        }
+        Ok(handover.check_line()?)
+    }
+}
+
+impl Slot {
+    /// The handovers by which its host has the number, the first one first.
+    pub(super) fn line(&self) -> Vec<&Handover> {
+        let latest = self.handover.as_ref().map(Signed::unverified);
+        let mut line: Vec<_> = latest.into_iter().flat_map(Handover::lineage).collect();
+        line.reverse();
+        line
     }
 }
 
@@ -117,6 +157,7 @@ impl Item for Slot {
             .with(key::K, &self.k)
             .with(key::GENERATION, &self.generation)
             .with_some(key::RELEASE, self.release.as_ref())
+            .with_some(key::HANDOVER, self.handover.as_ref())
     }
 
     fn from_claims(claims: &mut Claims) -> Result<Self, ClaimError> {
@@ -128,6 +169,7 @@ impl Item for Slot {
             k: claims.take(key::K)?,
             generation: claims.take(key::GENERATION)?,
             release: claims.take_some(key::RELEASE)?,
+            handover: claims.take_some(key::HANDOVER)?,
         };
         if slot.release.is_some() != (slot.generation > 0) {
             return Err(ClaimError::Inconsistent("a release goes with every generation but the first"));
@@ -137,18 +179,5 @@ impl Item for Slot {
 
     fn hash_from(digest: [u8; 32]) -> SlotHash {
         SlotHash(digest)
-    }
-}
-
-/// The envelope of a release, inside a slot.
-impl Claim for Signed<Release> {
-    const WANTED: &'static str = "a release";
-
-    fn to_value(&self) -> ciborium::Value {
-        ciborium::Value::Bytes(self.bytes().to_vec())
-    }
-
-    fn from_value(value: ciborium::Value) -> Option<Self> {
-        Self::decode(&value.into_bytes().ok()?).ok()
     }
 }

@@ -44,7 +44,7 @@ impl Channel {
     /// Says something: sent at once, and again until it is taken.
     ///
     /// A [`Message::Roster`] replaces one that waits unsent, because only the newest matters; so it is with
-    /// [`Message::Suspend`] and [`Message::Resume`].
+    /// [`Message::Suspend`] and [`Message::Resume`], and with [`Message::Keys`].
     pub fn say(&mut self, message: Message, now: Timestamp) {
         if self.closed {
             return;
@@ -166,6 +166,7 @@ impl Channel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Roster,
+    Keys,
     Pause,
 }
 
@@ -173,6 +174,8 @@ impl State {
     fn of(message: &Message) -> Option<Self> {
         match message {
             Message::Roster(_) => Some(Self::Roster),
+            // What is skipped is pulled: see `Input::Commits`.
+            Message::Keys(_) => Some(Self::Keys),
             Message::Suspend | Message::Resume => Some(Self::Pause),
             _ => None,
         }

@@ -1,11 +1,15 @@
 //! What host and member say to each other over a [`super::Channel`].
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use super::{HostState, election::Evidence};
 use crate::{
+    group::keys::Commit,
     identity::PeerId,
     ids::ProgramId,
-    rights::{Release, Signed, Slot, Ticket},
+    rights::{Handover, Release, Signed, Slot, Ticket},
     time::Timestamp,
     wire::{MAX_NAME, MAX_REASON},
 };
@@ -21,11 +25,11 @@ pub enum Message {
     /// ST14-15, host to member: come and run this with us.
     Invite(Box<Invitation>),
     /// ST21-22, member to host: yes, give me a copy.
-    Accept(Contact),
+    Accept(Box<Acceptance>),
     /// ST20, member to host: no.
     Decline(DeclineReason),
-    /// ST16-17, host to member: your right to one copy.
-    Grant(Signed<Slot>),
+    /// ST16-17, host to member: your right to one copy, and the way in.
+    Grant(Box<Grant>),
     /// ST16, host to member: no copy for you, for a reason that a person can read.
     Refuse(String),
     /// ST25, member to host: reception complete, set up, ready to run.
@@ -50,6 +54,80 @@ pub enum Message {
     Remove,
     /// ST27, host to member: the session is over.
     End,
+    /// Host to member: the group's next keys.
+    Keys(Box<Change>),
+    /// Member to host: my keys are of no use (any more); let me in by this KeyPackage
+    /// ([`crate::group::keys::KeyOffer::package`]).
+    Offer(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Host to member: the answer to an offer.
+    Welcome(Box<Admission>),
+    /// Host to the member that is to be host: take over.
+    HandOver(Box<HandOver>),
+    /// New host to everyone, the first message of its term: I am the host now.
+    Claim(Box<Claim>),
+}
+
+/// ST21-22: what comes with a yes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Acceptance {
+    /// The member, as the others are to see it.
+    pub contact: Contact,
+    /// For the keys of the group ([`crate::group::keys::KeyOffer::package`]).
+    #[serde(with = "serde_bytes")]
+    pub package: Vec<u8>,
+}
+
+/// ST16-17: what comes with a copy.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Grant {
+    /// The right. `None` only for the ticket's host, who needs none.
+    pub slot: Option<Signed<Slot>>,
+    /// The keys.
+    pub admission: Admission,
+}
+
+/// The way into the group's keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Admission {
+    /// [`crate::group::keys::Staged::welcome`].
+    #[serde(with = "serde_bytes")]
+    pub welcome: Vec<u8>,
+    /// Everyone whose keys are in there, with the slots that say why.
+    pub roster: Roster,
+}
+
+/// The step to the group's next keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Change {
+    /// The step.
+    pub commit: Commit,
+    /// Whom it lets in: nobody is in the keys without a slot.
+    pub added: Vec<RosterEntry>,
+}
+
+/// What a host hands over to its successor.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HandOver {
+    /// The copies that are left; names session, term and successor.
+    pub handover: Signed<Handover>,
+    /// By which those of [`Handover::numbers`] came back.
+    pub released: Vec<Signed<Release>>,
+}
+
+/// A new term begins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Claim {
+    /// Why its sender is the host now.
+    pub evidence: Evidence,
+    /// The group, the deposed host in it; its [`Roster::term`] is the new term.
+    pub roster: Roster,
+    /// The way into the new keys, for whoever sent its KeyPackage along with its vote.
+    #[serde(with = "serde_bytes")]
+    pub welcome: Option<Vec<u8>>,
+    /// How far the session is.
+    pub state: HostState,
+    /// Whether it pauses.
+    pub suspended: bool,
 }
 
 /// Who somebody is and where to find it. Names are for people: nobody vouches for them.
@@ -96,6 +174,8 @@ pub struct Invitation {
     pub host: Contact,
     /// Where the ticket's billing peers are, as far as the host knows; at most one entry each.
     pub billing: Vec<Contact>,
+    /// By which the host became host, unless it is the ticket's.
+    pub handover: Option<Signed<Handover>>,
     /// For people.
     pub version: String,
     /// Bytes that a member without the program has to fetch.
@@ -116,8 +196,16 @@ pub enum DeclineReason {
 /// Who is in the group: the host, and everyone with a slot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Roster {
-    /// The +1.
+    /// How often the host has changed.
+    pub term: u32,
+    /// Who is host now.
     pub host: Contact,
+    /// Its right to be there, unless it is the ticket's host, the +1.
+    pub host_slot: Option<Signed<Slot>>,
+    /// All hosts before this one, at most [`super::MAX_HOSTS`].
+    pub former_hosts: Vec<PeerId>,
+    /// After how long without a sign of the host another one takes over.
+    pub takeover: Duration,
     /// Everyone who has or had a slot, at most [`super::MAX_SEATS`]: what a member said stays true when it has
     /// gone.
     pub members: Vec<RosterEntry>,
@@ -126,8 +214,8 @@ pub struct Roster {
 /// One member in a [`Roster`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RosterEntry {
-    /// Its right to be there; checked by everyone.
-    pub slot: Signed<Slot>,
+    /// Its right to be there; checked by everyone. `None` only for the ticket's host, once it is host no more.
+    pub slot: Option<Signed<Slot>>,
     /// Who and where.
     pub contact: Contact,
     /// As the host has it.

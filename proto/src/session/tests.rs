@@ -8,23 +8,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use proptest::prelude::*;
 
 use super::{
-    Contact, DeclineReason, Host, HostInput, HostOutput, HostState, Member, MemberInput, MemberOutput,
-    MemberState, Message, SeatState,
-    host::{HostContext, HostError},
-    member::MemberContext,
+    Acceptance, Contact, Context, DeclineReason, Host, HostState, Input, Member, MemberState, Message,
+    Output, Randomness, Role, SeatState, StepError, TAKEOVER, VoteRequest, VoteResponse,
 };
 use crate::{
     billing::Tariff,
+    group::keys::{GroupKeys, KeyOffer},
     identity::{Identity, PeerId},
     ids::{ProgramId, SessionId, SlotHash},
     rights::{Ledger, ReceiptKind, Terms, Ticket, Verified, sign},
     time::Timestamp,
+    wire::CommitsResponse,
 };
 
 const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -54,38 +55,57 @@ fn contact(identity: &Identity, name: &str) -> Contact {
     Contact { peer: identity.peer(), name: name.into(), addresses: vec!["/ip4/127.0.0.1/tcp/1".into()] }
 }
 
-/// Something under way.
+/// Something under way, from one node to another.
 #[derive(Clone)]
-enum Parcel {
-    ToMember(usize, u64, Vec<Message>),
-    ToHost(usize, u64, Vec<Message>),
-    TakenByMember(usize, u64),
-    TakenByHost(usize, u64),
+struct Parcel {
+    from: usize,
+    to: usize,
+    load: Load,
 }
+
+#[derive(Clone)]
+enum Load {
+    Messages { term: u32, first: u64, messages: Vec<Message> },
+    Taken { term: u32, next: u64 },
+    Pull { after: u64 },
+    Commits(CommitsResponse),
+    Ask(VoteRequest),
+    Vote(VoteResponse),
+}
+
+/// The host's number among the nodes, after all members.
+const HOST: usize = usize::MAX;
 
 struct World {
     now: Timestamp,
     host_identity: Identity,
     identities: Vec<Identity>,
-    host: Host,
-    ledger: Ledger,
+    host: Role,
+    /// Each node's book of the ticket, of those that have one.
+    ledgers: BTreeMap<usize, Ledger>,
     /// Slots in use in other sessions.
     elsewhere: BTreeSet<SlotHash>,
-    members: Vec<Option<Member>>,
+    members: Vec<Option<Role>>,
     parcels: Vec<Parcel>,
     /// By whom, and what: as a billing peer would count.
     receipts: BTreeSet<(PeerId, &'static str)>,
     ever_granted: BTreeMap<PeerId, (u32, u32)>,
+    /// Nodes that are switched off.
+    down: BTreeSet<usize>,
+    /// The newest keys that each node was told to use.
+    entered: BTreeMap<usize, Arc<GroupKeys>>,
+    steps: u64,
 }
 
 impl World {
     fn new(copies: u32, members: usize, tariff: Tariff) -> Self {
         let host_identity = Identity::from_seed(&[100; 32]);
         let ticket = ticket(host_identity.peer(), copies, tariff);
+        let host = Host::new(SESSION, ticket.clone(), "1".into(), 1000, TAKEOVER);
         let mut world = Self {
             now: START,
-            host: Host::new(SESSION, ticket.clone(), "1".into(), 1000),
-            ledger: Ledger::new(ticket),
+            host: Role::Host(Box::new(host)),
+            ledgers: BTreeMap::from([(HOST, Ledger::new(ticket))]),
             elsewhere: BTreeSet::new(),
             host_identity,
             identities: (0..members).map(|i| Identity::from_seed(&[i as u8 + 1; 32])).collect(),
@@ -93,99 +113,228 @@ impl World {
             parcels: Vec::new(),
             receipts: BTreeSet::new(),
             ever_granted: BTreeMap::new(),
+            down: BTreeSet::new(),
+            entered: BTreeMap::new(),
+            steps: 0,
         };
         let invited = world.identities.iter().map(|identity| contact(identity, "m")).collect();
-        world.host(HostInput::Invite(invited)).unwrap();
+        world.tell_host(Input::Invite(invited)).unwrap();
         world
     }
 
-    fn host(&mut self, input: HostInput) -> Result<(), HostError> {
-        let me = contact(&self.host_identity, "host");
-        let (identity, ledger) = (&self.host_identity, &mut self.ledger);
-        let (elsewhere, now) = (&self.elsewhere, self.now);
-        let mut context = HostContext { identity, ledger, elsewhere, me: &me, billing: &[], now };
-        let outputs = self.host.handle(input, &mut context)?;
-        for output in outputs {
-            match output {
-                HostOutput::Send { to, first, messages } => {
-                    let i = self.identities.iter().position(|identity| identity.peer() == to).unwrap();
-                    self.parcels.push(Parcel::ToMember(i, first, messages));
-                }
-                HostOutput::Receipt(item) => {
-                    self.receipts.insert((item.1.member, item.1.kind.name()));
-                }
-            }
+    fn identity(&self, node: usize) -> &Identity {
+        self.identities.get(node).unwrap_or(&self.host_identity)
+    }
+
+    fn node_of(&self, peer: PeerId) -> usize {
+        self.identities.iter().position(|identity| identity.peer() == peer).unwrap_or(HOST)
+    }
+
+    /// What a node is in the session, if it has heard of it.
+    fn role(&self, node: usize) -> Option<&Role> {
+        self.members.get(node).map_or(Some(&self.host), Option::as_ref)
+    }
+
+    /// The first host's book.
+    fn ledger(&self) -> &Ledger {
+        &self.ledgers[&HOST]
+    }
+
+    /// The first host's machine, as long as it is host.
+    fn host(&self) -> &Host {
+        self.host.as_host().unwrap()
+    }
+
+    fn member(&self, i: usize) -> &Member {
+        self.members[i].as_ref().unwrap().as_member().unwrap()
+    }
+
+    fn tell_host(&mut self, input: Input) -> Result<(), StepError> {
+        self.step(HOST, input)
+    }
+
+    /// A user's wish out of season is refused; that is no failure here.
+    fn tell(&mut self, i: usize, input: Input) {
+        self.step(i, input).unwrap_or_default();
+    }
+
+    fn step(&mut self, node: usize, input: Input) -> Result<(), StepError> {
+        for output in self.try_step(node, input)? {
+            self.carry_out(node, output);
         }
         self.check();
         Ok(())
     }
 
-    fn member(&mut self, i: usize, input: MemberInput) {
-        let Some(member) = &mut self.members[i] else { return };
-        let me = contact(&self.identities[i], "m");
-        let context = MemberContext { identity: &self.identities[i], me: &me, now: self.now };
-        // A user's wish out of season is refused; that is no failure here.
-        let Ok(outputs) = member.handle(input, &context) else { return };
-        for output in outputs {
-            match output {
-                MemberOutput::Send { first, messages, .. } => {
-                    self.parcels.push(Parcel::ToHost(i, first, messages));
+    /// A member hears something, and what it would do then is looked at instead of done.
+    fn hears(&mut self, i: usize, input: Input) -> Vec<Output> {
+        self.try_step(i, input).unwrap()
+    }
+
+    fn try_step(&mut self, node: usize, input: Input) -> Result<Vec<Output>, StepError> {
+        if self.down.contains(&node) {
+            return Ok(Vec::new());
+        }
+        let Some(mut role) = self.role(node).cloned() else { return Ok(Vec::new()) };
+        self.steps += 1;
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&self.steps.to_be_bytes());
+        let me = contact(self.identity(node), if node == HOST { "host" } else { "m" });
+        let mut ledger = self.ledgers.get(&node).cloned();
+        let mut context = Context {
+            identity: self.identity(node),
+            me: &me,
+            now: self.now,
+            random: Randomness::new(seed),
+            ledger: &mut ledger,
+            elsewhere: &self.elsewhere,
+            billing: &[],
+        };
+        let outputs = role.handle(input, &mut context)?;
+        if let Some(ledger) = ledger {
+            self.ledgers.insert(node, ledger);
+        }
+        if node == HOST {
+            self.host = role
+        } else {
+            self.members[node] = Some(role)
+        }
+        Ok(outputs)
+    }
+
+    fn carry_out(&mut self, from: usize, output: Output) {
+        match output {
+            Output::Send { to, term, first, messages } => {
+                let to = self.node_of(to);
+                self.parcels.push(Parcel { from, to, load: Load::Messages { term, first, messages } });
+            }
+            Output::Receipt(item) => {
+                self.receipts.insert((item.1.member, item.1.kind.name()));
+            }
+            Output::Cheat(_) => panic!("an honest host is never proven a cheat"),
+            Output::Entered(keys) => {
+                let before = self.entered.insert(from, Arc::clone(&keys));
+                assert!(before.is_none_or(|before| before.epoch() < keys.epoch()), "keys only go on");
+            }
+            Output::PullCommits { after } => {
+                let host = self.role(from).unwrap().as_member().unwrap().host().peer;
+                let others = self.role(from).unwrap().group().unwrap();
+                let up = |peer: &PeerId| !self.down.contains(&self.node_of(*peer));
+                let others = others.iter().map(|contact| contact.peer).filter(|peer| *peer != host);
+                if let Some(to) = std::iter::once(host).chain(others).find(up) {
+                    self.parcels.push(Parcel { from, to: self.node_of(to), load: Load::Pull { after } });
                 }
-                MemberOutput::Receipt(item) => {
-                    self.receipts.insert((item.1.member, item.1.kind.name()));
-                }
-                MemberOutput::Cheat(_) => panic!("an honest host is never proven a cheat"),
+            }
+            Output::AskVote { of, request } => {
+                self.parcels.push(Parcel { from, to: self.node_of(of), load: Load::Ask(request) });
             }
         }
-        self.check();
     }
 
     /// The invariants of every moment.
     fn check(&mut self) {
-        assert!(self.ledger.used() <= self.ledger.copies(), "more slots than copies");
-        for slot in self.ledger.slots() {
+        let used: u32 = self.ledgers.values().map(Ledger::used).sum();
+        assert!(used <= self.host.ticket().copies, "more slots than copies");
+        for slot in self.ledgers.values().flat_map(Ledger::slots) {
             let place = (slot.k, slot.generation);
             let before = *self.ever_granted.entry(slot.member).or_insert(place);
             assert_eq!(before, place, "a member's slot changed, though it was not given back");
         }
-        self.ever_granted.retain(|member, _| self.ledger.slot_of(*member).is_some());
-        let with_program = |member: &&Member| member.slot().is_some();
+        let ledgers = &self.ledgers;
+        self.ever_granted
+            .retain(|member, _| ledgers.values().any(|ledger| ledger.slot_of(*member).is_some()));
+        let with_program = |role: &&Role| role.as_member().is_some_and(|member| member.slot().is_some());
         let holders = self.members.iter().flatten().filter(with_program).count();
-        assert!(holders <= self.ledger.copies() as usize, "more copies out than approved");
+        assert!(holders <= self.host.ticket().copies as usize, "more copies out than approved");
     }
 
     fn deliver(&mut self, parcel: Parcel) {
-        match parcel {
-            Parcel::ToMember(i, first, messages) => {
-                if self.members[i].is_none() {
-                    let host = self.host_identity.peer();
+        let Parcel { from: sender, to, load } = parcel;
+        if self.down.contains(&to) || self.down.contains(&sender) {
+            return;
+        }
+        let from = self.identity(sender).peer();
+        let answer = match load {
+            Load::Messages { term, first, messages } => {
+                if self.role(to).is_none() {
                     if first != 0 {
                         return;
                     }
-                    self.members[i] = Some(Member::invited(SESSION, host, &messages, self.now).unwrap());
+                    let me = self.identity(to).peer();
+                    let member = Member::invited(SESSION, me, from, term, &messages, self.now).unwrap();
+                    self.members[to] = Some(Role::Member(Box::new(member)));
                 }
-                self.member(i, MemberInput::Message { first, messages });
-                let next = self.members[i].as_ref().unwrap().expected();
-                self.parcels.push(Parcel::TakenByMember(i, next));
+                self.step(to, Input::Message { from, term, first, messages }).unwrap();
+                let next = self.role(to).unwrap().expected_of(from, term);
+                next.map(|next| Load::Taken { term, next })
             }
-            Parcel::ToHost(i, first, messages) => {
-                let from = self.identities[i].peer();
-                self.host(HostInput::Message { from, first, messages }).unwrap();
-                let next = self.host.expected_of(from).unwrap();
-                self.parcels.push(Parcel::TakenByHost(i, next));
+            Load::Taken { term, next } => {
+                self.step(to, Input::Taken { from, term, next }).unwrap();
+                None
             }
-            Parcel::TakenByMember(i, next) => {
-                let from = self.identities[i].peer();
-                self.host(HostInput::Taken { from, next }).unwrap();
+            Load::Pull { after } => self.role(to).map(|role| Load::Commits(role.commits_after(from, after))),
+            Load::Commits(answer) => {
+                self.step(to, Input::Commits { from, answer }).unwrap();
+                None
             }
-            Parcel::TakenByHost(i, next) => self.member(i, MemberInput::Taken { next }),
+            Load::Ask(request) => {
+                self.step(to, Input::VoteAsked { from, request: request.clone() }).unwrap();
+                self.role(to).map(|role| Load::Vote(role.vote_for(from, &request)))
+            }
+            Load::Vote(answer) => {
+                self.step(to, Input::VoteAnswered { from, answer }).unwrap();
+                None
+            }
+        };
+        if let Some(load) = answer {
+            self.parcels.push(Parcel { from: to, to: sender, load });
+        }
+    }
+
+    fn everyone(&self) -> Vec<usize> {
+        (0..self.members.len()).chain([HOST]).collect()
+    }
+
+    fn deliver_all(&mut self) {
+        while let Some(parcel) = self.parcels.pop() {
+            self.deliver(parcel);
+        }
+    }
+
+    /// Hosts say that they are there, to whoever is up and hears them.
+    fn beacons(&mut self, hears: impl Fn(usize, usize) -> bool) {
+        let present: BTreeSet<PeerId> = self
+            .everyone()
+            .iter()
+            .filter(|i| !self.down.contains(i))
+            .map(|i| self.identity(*i).peer())
+            .collect();
+        let is_up_host =
+            |i: &usize| !self.down.contains(i) && self.role(*i).is_some_and(|r| r.as_host().is_some());
+        let hosts: Vec<_> = self.everyone().into_iter().filter(is_up_host).collect();
+        let hosts: Vec<_> =
+            hosts.iter().map(|i| (*i, self.identity(*i).peer(), self.role(*i).unwrap().term())).collect();
+        for node in self.everyone().into_iter().filter(|i| !self.down.contains(i)).collect::<Vec<_>>() {
+            let role = if node == HOST { Some(&mut self.host) } else { self.members[node].as_mut() };
+            let Some(role) = role else { continue };
+            role.set_present(present.clone());
+            for (_, host, term) in hosts.iter().filter(|(host, ..)| hears(*host, node)) {
+                role.host_heard(*host, *term, self.now);
+            }
         }
     }
 
     fn tick(&mut self, by: Duration) {
+        self.tick_apart(by, |_| true);
+    }
+
+    /// The same, while only those of one side hear one another.
+    fn tick_apart(&mut self, by: Duration, side: impl Fn(usize) -> bool) {
         self.now = self.now + by;
-        self.host(HostInput::Tick).unwrap();
-        (0..self.members.len()).for_each(|i| self.member(i, MemberInput::Tick));
+        self.beacons(|from, to| side(from) == side(to));
+        for node in self.everyone() {
+            self.step(node, Input::Tick).unwrap();
+        }
     }
 
     /// Through the store and back: what a kill leaves.
@@ -193,12 +342,26 @@ impl World {
         fn reload<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
             cbor4ii::serde::from_slice(&cbor4ii::serde::to_vec(Vec::new(), value).unwrap()).unwrap()
         }
-        if node == self.members.len() {
-            (self.host, self.ledger) = (reload(&self.host), reload(&self.ledger));
-            self.host(HostInput::Restarted).unwrap();
+        if let Some(ledger) = self.ledgers.get_mut(&node) {
+            *ledger = reload(ledger);
+        }
+        if node >= self.members.len() {
+            self.host = reload(&self.host);
+            self.tell_host(Input::Restarted).unwrap();
         } else if let Some(member) = &self.members[node] {
             self.members[node] = Some(reload(member));
-            self.member(node, MemberInput::Restarted);
+            self.tell(node, Input::Restarted);
+        }
+    }
+
+    /// Whether all these nodes have the same keys, and nobody else is in them.
+    fn agree(&self, nodes: &[usize]) {
+        let keys: Vec<_> = nodes.iter().map(|i| self.role(*i).unwrap().keys().expect("keys")).collect();
+        let peers: BTreeSet<_> = nodes.iter().map(|i| self.identity(*i).peer()).collect();
+        for (node, own) in nodes.iter().zip(&keys) {
+            assert_eq!(own.epoch(), keys[0].epoch(), "node {node}");
+            assert_eq!(own.members().keys().copied().collect::<BTreeSet<_>>(), peers, "node {node}");
+            assert_eq!(self.entered[node].epoch(), own.epoch(), "node {node} was told");
         }
     }
 
@@ -217,17 +380,17 @@ impl World {
             }
             (8, _) => self.crash(which as usize % (self.members.len() + 1)),
             (9, _) => self.tick(Duration::from_millis(600)),
-            (10, _) => self.member(i, MemberInput::Accept),
-            (11, _) => self.member(i, MemberInput::Received),
-            (12, _) if which < 40 => self.member(i, MemberInput::Suspend),
-            (13, _) => self.member(i, MemberInput::Resume),
-            (14, _) if which < 20 => self.member(i, MemberInput::Leave),
-            (14, _) if which > 235 => self.member(i, MemberInput::Discard),
-            (14, _) if which < 40 => self.member(i, MemberInput::Decline(DeclineReason::User)),
+            (10, _) => self.tell(i, Input::Accept),
+            (11, _) => self.tell(i, Input::Received),
+            (12, _) if which < 40 => self.tell(i, Input::Suspend),
+            (13, _) => self.tell(i, Input::Resume),
+            (14, _) if which < 20 => self.tell(i, Input::Leave),
+            (14, _) if which > 235 => self.tell(i, Input::Discard),
+            (14, _) if which < 40 => self.tell(i, Input::Decline(DeclineReason::User)),
             // Refusals (already running, not suspended…) are fine.
-            (14, _) if which < 60 => self.host(HostInput::Suspend).unwrap_or_default(),
-            (15, _) if which < 120 => self.host(HostInput::Resume).unwrap_or_default(),
-            (15, _) if which < 140 => self.host(HostInput::Start).unwrap_or_default(),
+            (14, _) if which < 60 => self.tell_host(Input::Suspend).unwrap_or_default(),
+            (15, _) if which < 120 => self.tell_host(Input::Resume).unwrap_or_default(),
+            (15, _) if which < 140 => self.tell_host(Input::Start).unwrap_or_default(),
             _ => {}
         }
     }
@@ -239,9 +402,9 @@ impl World {
                 self.deliver(parcel);
             }
             for i in 0..self.members.len() {
-                self.member(i, MemberInput::Resume);
-                self.member(i, MemberInput::Accept);
-                self.member(i, MemberInput::Received);
+                self.tell(i, Input::Resume);
+                self.tell(i, Input::Accept);
+                self.tell(i, Input::Received);
             }
             self.tick(Duration::from_secs(31));
             if self.parcels.is_empty() {
@@ -252,27 +415,40 @@ impl World {
     }
 }
 
+/// A roster as the host would send it.
+fn roster(world: &World, members: Vec<super::RosterEntry>) -> super::Roster {
+    let host = contact(&world.host_identity, "host");
+    let former_hosts = Vec::new();
+    super::Roster { term: 0, host, host_slot: None, former_hosts, takeover: TAKEOVER, members }
+}
+
+/// A message of the host's, at the member.
+fn from_host(world: &World, i: usize, message: Message) -> Input {
+    let first = world.member(i).expected();
+    Input::Message { from: world.host_identity.peer(), term: 0, first, messages: vec![message] }
+}
+
 fn seat_of(world: &World, i: usize) -> SeatState {
-    world.host.seats()[&world.identities[i].peer()].state
+    world.host().seats()[&world.identities[i].peer()].state
 }
 
 #[test]
 fn the_plain_way() {
     let mut world = World::new(2, 2, Tariff::FREE);
     world.settle();
-    assert_eq!(world.host.state(), HostState::Running, "it starts by itself once all are ready");
+    assert_eq!(world.host().state(), HostState::Running, "it starts by itself once all are ready");
     for i in 0..2 {
         assert_eq!(seat_of(&world, i), SeatState::Joined);
-        let member = world.members[i].as_ref().unwrap();
+        let member = world.member(i);
         assert!(member.runs());
         assert_eq!(member.group().unwrap().len(), 2, "the host and the other member");
         assert_eq!(member.roster().count(), 2);
     }
     assert_eq!(world.receipts.len(), 2, "one reception each; the host's own belongs to its supply");
-    world.host(HostInput::End).unwrap();
+    world.tell_host(Input::End).unwrap();
     world.settle();
-    assert!(world.host.is_settled());
-    assert!(world.members.iter().flatten().all(|member| member.state() == MemberState::Ended));
+    assert!(world.host().is_settled());
+    assert!((0..2).all(|i| world.member(i).state() == MemberState::Ended));
 }
 
 #[test]
@@ -281,27 +457,30 @@ fn one_more_than_there_are_copies_is_refused_and_told_why() {
     world.settle();
     let refused: Vec<_> = (0..3).filter(|i| seat_of(&world, *i) == SeatState::Refused).collect();
     assert_eq!(refused.len(), 1);
-    let member = world.members[refused[0]].as_ref().unwrap();
+    let member = world.member(refused[0]);
     assert_eq!(member.state(), MemberState::Refused);
     assert!(member.why().unwrap().contains("no copies left"), "{:?}", member.why());
-    assert_eq!(world.host.state(), HostState::Running, "the others are not held up");
+    assert_eq!(world.host().state(), HostState::Running, "the others are not held up");
 }
 
 #[test]
 fn who_is_not_invited_gets_nothing() {
     let mut world = World::new(2, 1, Tariff::FREE);
     let stranger = Identity::from_seed(&[77; 32]);
-    let accept = vec![Message::Accept(contact(&stranger, "stranger"))];
-    world.host(HostInput::Message { from: stranger.peer(), first: 0, messages: accept }).unwrap();
-    assert_eq!(world.ledger.used(), 0);
-    assert_eq!(world.host.expected_of(stranger.peer()), None);
+    let package = KeyOffer::new(&stranger, &[3; 32]).unwrap().package().to_vec();
+    let acceptance = Acceptance { contact: contact(&stranger, "stranger"), package };
+    let (from, messages) = (stranger.peer(), vec![Message::Accept(Box::new(acceptance))]);
+    world.tell_host(Input::Message { from, term: 0, first: 0, messages }).unwrap();
+    assert_eq!(world.ledger().used(), 0);
+    assert_eq!(world.host().expected_of(stranger.peer()), None);
+    assert_eq!(world.host().keys().unwrap().members().len(), 1, "the host alone");
 }
 
 #[test]
 fn uses_and_minutes_are_reported_only_where_they_are_charged() {
     let mut world = World::new(1, 1, "use=1EUR,minute=1EUR".parse().unwrap());
     world.settle();
-    world.host(HostInput::End).unwrap();
+    world.tell_host(Input::End).unwrap();
     world.settle();
     let kinds: BTreeSet<_> = world.receipts.iter().map(|(_, kind)| *kind).collect();
     let used = ReceiptKind::Used { from: START, to: START }.name();
@@ -318,36 +497,32 @@ fn a_forged_roster_admits_nobody() {
     let slot = foreign.grant(Identity::from_seed(&[51; 32]).peer(), &other, world.now).unwrap();
     let entry = super::RosterEntry {
         contact: Contact { peer: slot.member, name: "x".into(), addresses: vec![] },
-        slot: slot.to_signed(),
+        slot: Some(slot.to_signed()),
         state: SeatState::Joined,
     };
-    let roster = super::Roster { host: contact(&world.host_identity, "host"), members: vec![entry] };
-    let first = world.members[0].as_ref().unwrap().expected();
-    world.member(0, MemberInput::Message { first, messages: vec![Message::Roster(Box::new(roster))] });
-    assert_eq!(world.members[0].as_ref().unwrap().group().unwrap().len(), 1, "the host alone");
+    let roster = roster(&world, vec![entry]);
+    world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));
+    assert_eq!(world.member(0).group().unwrap().len(), 1, "the host alone");
 }
 
 #[test]
 fn one_slot_for_two_members_is_a_proof_and_the_member_goes() {
     let mut world = World::new(2, 1, Tariff::FREE);
     world.settle();
-    let mine = world.members[0].as_ref().unwrap().slot().unwrap().clone();
+    let mine = world.member(0).slot().unwrap().clone();
     let twin = crate::rights::Slot { member: Identity::from_seed(&[60; 32]).peer(), ..(*mine).clone() };
     let twin = sign(&twin, &world.host_identity).unwrap();
     let entry = super::RosterEntry {
         contact: Contact { peer: twin.member, name: "twin".into(), addresses: vec![] },
-        slot: twin.to_signed(),
+        slot: Some(twin.to_signed()),
         state: SeatState::Joined,
     };
-    let roster = super::Roster { host: contact(&world.host_identity, "host"), members: vec![entry] };
-    let member = world.members[0].as_mut().unwrap();
-    let (first, me) = (member.expected(), contact(&world.identities[0], "m"));
-    let context = MemberContext { identity: &world.identities[0], me: &me, now: world.now };
-    let input = MemberInput::Message { first, messages: vec![Message::Roster(Box::new(roster))] };
-    let outputs = member.handle(input, &context).unwrap();
-    assert!(outputs.iter().any(|output| matches!(output, MemberOutput::Cheat(proof)
-        if proof.verify(world.host.ticket()).is_ok())));
-    assert_eq!(member.state(), MemberState::Left);
+    let roster = roster(&world, vec![entry]);
+    let input = from_host(&world, 0, Message::Roster(Box::new(roster)));
+    let outputs = world.hears(0, input);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Cheat(proof)
+        if proof.verify(world.host().ticket()).is_ok())));
+    assert_eq!(world.member(0).state(), MemberState::Left);
 }
 
 #[test]
@@ -355,14 +530,14 @@ fn an_answer_that_crosses_a_new_invitation_leaves_nobody_waiting() {
     let mut world = World::new(2, 1, Tariff::FREE);
     let invite = world.parcels.remove(0);
     world.deliver(invite);
-    world.member(0, MemberInput::Accept);
+    world.tell(0, Input::Accept);
     // Before the host hears that, it takes the member out and asks again.
     let peer = world.identities[0].peer();
-    world.host(HostInput::Remove(peer)).unwrap();
-    world.host(HostInput::Invite(vec![contact(&world.identities[0], "m")])).unwrap();
+    world.tell_host(Input::Remove(peer)).unwrap();
+    world.tell_host(Input::Invite(vec![contact(&world.identities[0], "m")])).unwrap();
     world.settle();
     assert_eq!(seat_of(&world, 0), SeatState::Joined);
-    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Running);
+    assert_eq!(world.member(0).state(), MemberState::Running);
 }
 
 #[test]
@@ -371,16 +546,16 @@ fn a_discarded_copy_goes_to_somebody_else() {
     world.settle();
     let (has, refused) = if seat_of(&world, 0) == SeatState::Joined { (0, 1) } else { (1, 0) };
     assert_eq!(seat_of(&world, refused), SeatState::Refused);
-    world.member(has, MemberInput::Discard);
+    world.tell(has, Input::Discard);
     world.settle();
-    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 1));
+    assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 1));
     let again = contact(&world.identities[refused], "m");
-    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
     assert_eq!(seat_of(&world, refused), SeatState::Joined);
-    let slot = world.members[refused].as_ref().unwrap().slot().unwrap().clone();
+    let slot = world.member(refused).slot().unwrap().clone();
     assert_eq!((slot.k, slot.generation), (0, 1), "the same copy, passed on");
-    let known: Vec<_> = world.members[refused].as_ref().unwrap().roster().map(|entry| entry.state).collect();
+    let known: Vec<_> = world.member(refused).roster().map(|entry| entry.state).collect();
     assert_eq!(known.len(), 2, "who has left stays known: {known:?}");
 }
 
@@ -389,12 +564,12 @@ fn a_copy_that_is_in_use_elsewhere_is_not_taken_back() {
     let mut world = World::new(1, 2, Tariff::FREE);
     world.settle();
     let has = if seat_of(&world, 0) == SeatState::Joined { 0 } else { 1 };
-    assert_eq!(world.host.slots_in_use().count(), 1);
-    world.elsewhere = world.host.slots_in_use().collect();
-    world.member(has, MemberInput::Discard);
+    assert_eq!(world.host().slots_in_use().count(), 1);
+    world.elsewhere = world.host().slots_in_use().collect();
+    world.tell(has, Input::Discard);
     world.settle();
-    assert_eq!((seat_of(&world, has), world.ledger.left()), (SeatState::Left, 0));
-    assert_eq!(world.host.slots_in_use().count(), 0);
+    assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 0));
+    assert_eq!(world.host().slots_in_use().count(), 0);
 }
 
 #[test]
@@ -412,16 +587,16 @@ fn who_accepts_too_late_is_told_so() {
     world.deliver(invitation);
     world.parcels.clear();
     world.now = world.now + (super::host::INVITATION_LIFE - Duration::from_secs(1));
-    world.member(0, MemberInput::Accept);
-    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Accepted);
+    world.tell(0, Input::Accept);
+    assert_eq!(world.member(0).state(), MemberState::Accepted);
     world.now = world.now + Duration::from_secs(1);
-    world.host(HostInput::Tick).unwrap();
+    world.tell_host(Input::Tick).unwrap();
     assert_eq!(seat_of(&world, 0), SeatState::Expired);
     world.settle();
-    let member = world.members[0].as_ref().unwrap();
+    let member = world.member(0);
     assert_eq!((seat_of(&world, 0), member.state()), (SeatState::Expired, MemberState::Refused));
     assert!(member.why().unwrap().contains("expired"), "{:?}", member.why());
-    assert_eq!(world.ledger.used(), 0);
+    assert_eq!(world.ledger().used(), 0);
 }
 
 #[test]
@@ -429,14 +604,14 @@ fn an_invitation_expires_on_the_members_side_too() {
     let mut world = World::new(1, 1, Tariff::FREE);
     let invitation = world.parcels.pop().unwrap();
     world.deliver(invitation);
-    let due = world.members[0].as_ref().unwrap().due().unwrap();
+    let due = world.member(0).due().unwrap();
     assert_eq!(due, START + super::host::INVITATION_LIFE);
     world.now = due;
-    world.member(0, MemberInput::Tick);
-    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Expired);
+    world.tell(0, Input::Tick);
+    assert_eq!(world.member(0).state(), MemberState::Expired);
     let again = contact(&world.identities[0], "m");
-    world.host(HostInput::Tick).unwrap();
-    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.tell_host(Input::Tick).unwrap();
+    world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
     assert_eq!(seat_of(&world, 0), SeatState::Joined, "and can be renewed");
 }
@@ -444,10 +619,11 @@ fn an_invitation_expires_on_the_members_side_too() {
 #[test]
 fn no_invitation_is_good_for_longer_than_hosts_make_them() {
     let world = World::new(1, 1, Tariff::FREE);
-    let Parcel::ToMember(_, _, mut messages) = world.parcels[0].clone() else { panic!("an invitation") };
+    let Load::Messages { mut messages, .. } = world.parcels[0].load.clone() else { panic!("an invitation") };
     let Message::Invite(invitation) = &mut messages[0] else { panic!("an invitation") };
     invitation.expires = Timestamp(u64::MAX);
-    let member = Member::invited(SESSION, world.host_identity.peer(), &messages, START).unwrap();
+    let (me, host) = (world.identities[0].peer(), world.host_identity.peer());
+    let member = Member::invited(SESSION, me, host, 0, &messages, START).unwrap();
     assert_eq!(member.invitation().expires, START + super::host::INVITATION_LIFE);
 }
 
@@ -458,7 +634,7 @@ fn who_was_out_of_reach_until_the_invitation_expired_can_be_invited_again() {
     world.tick(super::host::INVITATION_LIFE);
     world.parcels.clear();
     let again = contact(&world.identities[0], "m");
-    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
     assert_eq!(seat_of(&world, 0), SeatState::Joined);
 }
@@ -469,24 +645,24 @@ fn a_node_that_wants_nothing_of_a_session_is_left_alone_until_it_is_invited_agai
     world.parcels.clear();
     let from = world.identities[0].peer();
     let why = format!("no\u{7} {}", "x".repeat(10_000));
-    world.host(HostInput::Rejected { from, why }).unwrap();
-    let seat = &world.host.seats()[&from];
+    world.tell_host(Input::Rejected { from, term: 0, why }).unwrap();
+    let seat = &world.host().seats()[&from];
     let why = seat.why.as_ref().unwrap();
     assert_eq!(seat.state, SeatState::Failed);
     assert!(why.len() <= crate::wire::MAX_REASON && !why.contains('\u{7}'), "{why}");
-    assert_eq!(world.host.due(), None, "nothing is sent again");
-    world.host(HostInput::End).unwrap();
-    assert!(world.host.is_settled());
+    assert_eq!(world.host().due(), None, "nothing is sent again");
+    world.tell_host(Input::End).unwrap();
+    assert!(world.host().is_settled());
 
     let mut world = World::new(1, 1, Tariff::FREE);
     world.settle();
     // It lost its home, and comes back as if it had never been there.
     world.members[0] = None;
-    world.host(HostInput::Rejected { from, why: "unknown".into() }).unwrap();
+    world.tell_host(Input::Rejected { from, term: 0, why: "unknown".into() }).unwrap();
     let again = contact(&world.identities[0], "m");
-    world.host(HostInput::Invite(vec![again])).unwrap();
+    world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
-    assert_eq!((seat_of(&world, 0), world.ledger.used()), (SeatState::Joined, 1), "with its old slot");
+    assert_eq!((seat_of(&world, 0), world.ledger().used()), (SeatState::Joined, 1), "with its old slot");
 }
 
 #[test]
@@ -494,20 +670,20 @@ fn members_out_of_reach_do_not_miss_their_place_while_the_others_come_and_go() {
     let mut world = World::new(2, 2, Tariff::FREE);
     world.settle();
     for _ in 0..2 * super::MAX_IN_FLIGHT {
-        world.member(0, MemberInput::Suspend);
-        world.member(0, MemberInput::Resume);
+        world.tell(0, Input::Suspend);
+        world.tell(0, Input::Resume);
         // Nothing reaches member 1.
         while let Some(parcel) = world.parcels.pop() {
-            if !matches!(parcel, Parcel::ToMember(1, ..)) {
+            if parcel.to != 1 {
                 world.deliver(parcel);
             }
         }
         world.tick(Duration::from_secs(31));
     }
     assert_eq!(seat_of(&world, 1), SeatState::Joined);
-    world.host(HostInput::End).unwrap();
+    world.tell_host(Input::End).unwrap();
     world.settle();
-    assert_eq!(world.members[1].as_ref().unwrap().state(), MemberState::Ended);
+    assert_eq!(world.member(1).state(), MemberState::Ended);
 }
 
 #[test]
@@ -516,7 +692,7 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     world.settle();
     // A host and a member that play together: the release is real, and the roster still says "joined".
     let [before, after] = [61, 62].map(|seed| Identity::from_seed(&[seed; 32]));
-    let mut ledger = world.ledger.clone();
+    let mut ledger = world.ledger().clone();
     let old = ledger.grant(before.peer(), &world.host_identity, world.now).unwrap();
     let (ticket, slot, k, generation) = (old.ticket, old.hash(), old.k, old.generation);
     let release =
@@ -524,15 +700,13 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     ledger.release(sign(&release, &before).unwrap().to_signed()).unwrap();
     let new = ledger.grant(after.peer(), &world.host_identity, world.now).unwrap();
     let members = [(&old, &before), (&new, &after)].map(|(slot, identity)| super::RosterEntry {
-        slot: slot.to_signed(),
+        slot: Some(slot.to_signed()),
         contact: contact(identity, "x"),
         state: SeatState::Joined,
     });
-    let roster = super::Roster { host: contact(&world.host_identity, "host"), members: members.into() };
-    let first = world.members[0].as_ref().unwrap().expected();
-    world.member(0, MemberInput::Message { first, messages: vec![Message::Roster(Box::new(roster))] });
-    let group: Vec<_> =
-        world.members[0].as_ref().unwrap().group().unwrap().iter().map(|contact| contact.peer).collect();
+    let roster = roster(&world, members.into());
+    world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));
+    let group: Vec<_> = world.member(0).group().unwrap().iter().map(|contact| contact.peer).collect();
     assert_eq!(group, [world.host_identity.peer(), after.peer()]);
 }
 
@@ -540,12 +714,12 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
 fn suspended_by_the_host_everyone_pauses_and_goes_on() {
     let mut world = World::new(1, 1, Tariff::FREE);
     world.settle();
-    world.host(HostInput::Suspend).unwrap();
+    world.tell_host(Input::Suspend).unwrap();
     world.settle();
-    assert!(!world.host.runs() && !world.members[0].as_ref().unwrap().runs());
-    world.host(HostInput::Resume).unwrap();
+    assert!(!world.host().runs() && !world.member(0).runs());
+    world.tell_host(Input::Resume).unwrap();
     world.settle();
-    assert!(world.host.runs() && world.members[0].as_ref().unwrap().runs());
+    assert!(world.host().runs() && world.member(0).runs());
 }
 
 #[test]
@@ -553,11 +727,11 @@ fn removed_means_out_of_the_group_at_once() {
     let mut world = World::new(2, 2, Tariff::FREE);
     world.settle();
     let gone = world.identities[0].peer();
-    world.host(HostInput::Remove(gone)).unwrap();
-    assert_eq!(world.host.group().unwrap().len(), 1);
+    world.tell_host(Input::Remove(gone)).unwrap();
+    assert_eq!(world.host().group().unwrap().len(), 1);
     world.settle();
-    assert_eq!(world.members[0].as_ref().unwrap().state(), MemberState::Removed);
-    assert_eq!(world.members[1].as_ref().unwrap().group().unwrap().len(), 1, "the host alone");
+    assert_eq!(world.member(0).state(), MemberState::Removed);
+    assert_eq!(world.member(1).group().unwrap().len(), 1, "the host alone");
 }
 
 proptest! {
@@ -575,10 +749,10 @@ proptest! {
             world.chaos(what, which);
         }
         // It may not be suspended at all.
-        let _ = world.host(HostInput::Resume);
+        let _ = world.tell_host(Input::Resume);
         world.settle();
         for i in 0..members {
-            let (seat, member) = (seat_of(&world, i), world.members[i].as_ref().unwrap());
+            let (seat, member) = (seat_of(&world, i), world.member(i));
             let agree = matches!(
                 (seat, member.state()),
                 (SeatState::Joined, MemberState::Running)
@@ -590,11 +764,13 @@ proptest! {
             );
             prop_assert!(agree, "host: {seat:?}, member: {:?}", member.state());
         }
-        world.host(HostInput::End).unwrap();
+        world.tell_host(Input::End).unwrap();
         world.settle();
-        prop_assert!(world.host.is_settled());
-        for member in world.members.iter().flatten() {
-            prop_assert!(member.state().is_final() && member.due().is_none());
+        prop_assert!(world.host().is_settled());
+        for role in world.members.iter().flatten() {
+            prop_assert!(role.is_settled());
         }
     }
 }
+
+mod succession;

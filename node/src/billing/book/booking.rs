@@ -129,7 +129,7 @@ impl Booking {
         Ok(())
     }
 
-    /// Keeps a proof, if it is the first at its place.
+    /// Keeps a proof, if it is the first against its host at its place.
     pub(in crate::billing) async fn keep_proof(
         &mut self,
         proof: &EquivocationProof,

@@ -93,7 +93,8 @@ impl Book {
     /// The proofs against hosts, the oldest first.
     pub async fn proofs(&self) -> Result<Vec<KeptProof>, BookError> {
         let table = "billing_proofs";
-        let query = "SELECT found_at, proof FROM billing_proofs ORDER BY found_at, ticket, k, generation";
+        let query =
+            "SELECT found_at, proof FROM billing_proofs ORDER BY found_at, ticket, k, generation, host";
         let rows = sqlx::query(query).fetch_all(&self.pool).await?;
         let kept = |row: &AnyRow| {
             let proof = hex::decode(row.try_get::<String, _>("proof")?).ok();

@@ -20,7 +20,7 @@ use parlor_proto::{
     billing::{BillingRequest, BillingResponse, Statement},
     identity::{Identity, PeerId},
     ids::{ProgramId, ReceiptHash, SessionId},
-    rights::{Ack, Receipt, ReceiptKind, Right, Signed, Slot, Terms, Ticket, Verified, sign},
+    rights::{Ack, Handover, Receipt, ReceiptKind, Right, Signed, Slot, Terms, Ticket, Verified, sign},
     time::Timestamp,
 };
 use sqlx::{
@@ -41,6 +41,7 @@ const ORIGIN: u8 = 1;
 const HOST: u8 = 2;
 const BILLING: u8 = 3;
 const OTHER_BILLING: u8 = 4;
+const SUCCESSOR: u8 = 5;
 const MEMBER: u8 = 10;
 
 fn identity(number: u8) -> Identity {
@@ -87,9 +88,38 @@ fn member_right(ticket: &Verified<Ticket>, k: u32, member: u8) -> Right {
         member: peer(member),
         issued_at: NOW,
         release: None,
+        handover: None,
     };
     let slot = sign(&slot, &identity(HOST)).unwrap();
     Right::member(ticket.clone(), slot, NOW).unwrap()
+}
+
+/// All copies of `ticket` that `from` has by `via`, passed on to `to`.
+fn handed(
+    ticket: &Verified<Ticket>,
+    from: u8,
+    via: Option<&Verified<Handover>>,
+    to: u8,
+) -> Verified<Handover> {
+    let handover = Handover {
+        ticket: ticket.hash(),
+        session: SESSION,
+        term: via.map_or(1, |via| via.term + 1),
+        host: peer(from),
+        to: peer(to),
+        first: 0,
+        numbers: vec![],
+        at: NOW,
+        via: via.map(Verified::to_signed),
+    };
+    sign(&handover, &identity(from)).unwrap()
+}
+
+/// Number `k`, granted by the one to whom `via` handed it over.
+fn handed_right(ticket: &Verified<Ticket>, via: &Verified<Handover>, by: u8, k: u32, member: u8) -> Right {
+    let slot = member_right(ticket, k, member).slot().unwrap().clone();
+    let slot = Slot { host: peer(by), handover: Some(via.to_signed()), ..(*slot).clone() };
+    Right::member(ticket.clone(), sign(&slot, &identity(by)).unwrap(), NOW).unwrap()
 }
 
 /// What `who`, the holder of `right`, reports.

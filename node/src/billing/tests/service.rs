@@ -3,7 +3,7 @@
 use parlor_proto::rights::{Refusal, Release, Verdict};
 
 use super::*;
-use crate::billing::OpenError;
+use crate::billing::{KeptProof, OpenError};
 
 #[tokio::test]
 async fn every_copy_is_counted_and_the_host_pays_for_all_it_may_give() {
@@ -189,6 +189,49 @@ async fn a_released_place_given_on_is_no_cheat() {
 }
 
 #[tokio::test]
+async fn copies_of_several_hosts_are_one_tickets() {
+    let disk = Disk::new().await;
+    let ticket = usual_ticket();
+    let via = handed(&ticket, HOST, None, SUCCESSOR);
+    let right = handed_right(&ticket, &via, SUCCESSOR, 1, MEMBER + 1);
+    for (right, who) in [(member_right(&ticket, 0, MEMBER), MEMBER), (right, MEMBER + 1)] {
+        acked(&disk, submit(&right, &received(&right, who)), NOW).await;
+    }
+    assert_eq!(disk.book().await.proofs().await.unwrap(), []);
+    let statement = statement(&disk).await;
+    assert_eq!((statement.receptions, owed(&disk).await), (2, 200 + 5 + 5), "the ticket is paid once");
+}
+
+#[tokio::test]
+async fn of_two_hosts_the_one_that_granted_what_it_handed_over_is_refused() {
+    let disk = Disk::new().await;
+    let ticket = usual_ticket();
+    let via = handed(&ticket, HOST, None, SUCCESSOR);
+    let on = handed(&ticket, SUCCESSOR, Some(&via), SUCCESSOR + 1);
+    // The successor passes number 1 on, and grants it all the same: the ticket's host is innocent.
+    let honest = handed_right(&ticket, &on, SUCCESSOR + 1, 1, MEMBER + 1);
+    let doubled = handed_right(&ticket, &via, SUCCESSOR, 1, MEMBER + 2);
+    for (right, who) in [(&honest, MEMBER + 1), (&doubled, MEMBER + 2)] {
+        acked(&disk, submit(right, &received(right, who)), NOW).await;
+    }
+    let hosts = |proofs: Vec<KeptProof>| proofs.iter().map(|kept| kept.proof.host()).collect::<Vec<_>>();
+    assert_eq!(hosts(disk.book().await.proofs().await.unwrap()), [peer(SUCCESSOR)]);
+
+    let verdict = async |right: &Right, who| {
+        acked(&disk, submit(right, &received(right, who)), NOW).await.unverified().verdict
+    };
+    let below = handed_right(&ticket, &on, SUCCESSOR + 1, 0, MEMBER + 3);
+    let refused = Verdict::Refused(Refusal::HostCheated);
+    assert_eq!(verdict(&below, MEMBER + 3).await, refused, "it rests on the cheat's word");
+    // The ticket's host did it as well, with the same number: that is found in spite of the first proof.
+    let above = member_right(&ticket, 1, MEMBER + 4);
+    assert_eq!(verdict(&above, MEMBER + 4).await, Verdict::Accepted, "it had done nothing wrong until now");
+    let guilty = hosts(disk.book().await.proofs().await.unwrap());
+    assert!(guilty.len() == 2 && guilty.contains(&peer(HOST)), "{guilty:?}");
+    assert_eq!(verdict(&member_right(&ticket, 0, MEMBER), MEMBER).await, refused);
+}
+
+#[tokio::test]
 async fn bookings_at_the_same_time_come_one_after_the_other() {
     let disk = Disk::new().await;
     let service = disk.service().await;
@@ -213,7 +256,10 @@ async fn a_book_of_a_newer_version_is_left_alone() {
     let disk = Disk::new().await;
     disk.book().await.close().await;
     let pool = sqlx::AnyPool::connect(&disk.books).await.unwrap();
-    sqlx::query("UPDATE billing_migrations SET version = 9999").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE billing_migrations SET version = 9999 WHERE version > 1")
+        .execute(&pool)
+        .await
+        .unwrap();
     pool.close().await;
     assert!(matches!(Book::open(&disk.books).await, Err(OpenError::Newer)));
 }

@@ -196,7 +196,7 @@ impl Driver {
         match event {
             gate::Event::Message { session, author, payload } => {
                 if let Some(author) = ours(&author) {
-                    self.outlet.offer(Event::GroupMessage { session, author, payload });
+                    self.outlet.message(Event::GroupMessage { session, author, payload });
                 }
             }
             gate::Event::Presence { session, peer, present } => {

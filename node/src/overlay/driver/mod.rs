@@ -48,6 +48,7 @@ pub(crate) enum Command {
     GroupRevoke(SessionId, PeerId),
     GroupClose(SessionId),
     Publish(SessionId, Bytes, oneshot::Sender<Result<(), PublishError>>),
+    Realtime(SessionId, Bytes, oneshot::Sender<Result<(), PublishError>>),
     Keep(PeerId),
     Unkeep(PeerId),
     Shutdown,
@@ -146,6 +147,10 @@ impl Driver {
             }
             Command::Publish(session, payload, answer) => {
                 let outcome = self.swarm.behaviour_mut().gate.publish(session, &payload);
+                drop(answer.send(outcome.map_err(PublishError::from)));
+            }
+            Command::Realtime(session, payload, answer) => {
+                let outcome = self.swarm.behaviour_mut().gate.realtime(session, &payload);
                 drop(answer.send(outcome.map_err(PublishError::from)));
             }
             Command::Keep(peer) => {

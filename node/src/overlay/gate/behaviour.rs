@@ -18,6 +18,7 @@ use super::{
     group::{Event, Group, Output},
     handler::{Command, Handler, Report},
     members::{Action, Gate, command},
+    trace::Refusal,
 };
 
 impl NetworkBehaviour for Gate {
@@ -64,10 +65,14 @@ impl NetworkBehaviour for Gate {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, report: Report) {
         let session = report.session();
-        // The peer may have been cut off while its report was under way.
-        let Some(group) = self.groups.get_mut(&session).filter(|group| group.members.contains(&peer)) else {
+        let Some(group) = self.groups.get_mut(&session) else {
             return;
         };
+        // It may have been cut off while its report was under way; or it never was let in.
+        if !group.members.contains(&peer) {
+            group.refuse(peer, Refusal::Stranger);
+            return;
+        }
         let we_lead = self.local < peer;
         match report {
             Report::Opened { .. } if !we_lead => self.attach(session, peer, connection),
@@ -83,10 +88,20 @@ impl NetworkBehaviour for Gate {
                     self.actions.push_back(command(peer, connection, again));
                 }
             }
+            Report::Realtime { generation, payload, .. } if group.is_current(&peer, generation) => {
+                let message = Event::Message { session, author: peer, payload };
+                self.actions.push_back(ToSwarm::GenerateEvent(message));
+            }
+            Report::Garbled { .. } => group.refuse(peer, Refusal::Garbled),
             Report::Inner { generation, event, .. } if group.is_current(&peer, generation) => {
                 group.on_handler_event(peer, connection, *event);
             }
-            Report::Opened { .. } | Report::Refused { .. } | Report::Spent { .. } | Report::Inner { .. } => {}
+            Report::Opened { .. }
+            | Report::Refused { .. }
+            | Report::Spent { .. }
+            | Report::Realtime { .. }
+            | Report::Claimed { .. }
+            | Report::Inner { .. } => {}
         }
     }
 

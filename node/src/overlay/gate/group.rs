@@ -6,7 +6,6 @@
 use std::{
     collections::{HashMap, HashSet},
     task::{Context, Poll},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -14,9 +13,8 @@ use libp2p::{
     PeerId,
     core::ConnectedPoint,
     gossipsub::{
-        Behaviour, Config, ConfigBuilder, Event as GossipEvent, IdentTopic, IdentityTransform, Message,
-        MessageAcceptance, MessageAuthenticity, MessageId, PublishError as GossipPublishError,
-        ValidationMode, WhitelistSubscriptionFilter,
+        Event as GossipEvent, IdentTopic, Message, MessageAcceptance, MessageId,
+        PublishError as GossipPublishError,
     },
     identity::Keypair,
     swarm::{
@@ -26,39 +24,21 @@ use libp2p::{
 };
 use parlor_proto::ids::SessionId;
 
-use super::upgrade::GossipHandler;
+use super::{
+    gossip::{Gossip, gossip},
+    queue::{self, Fate, Receiver},
+    realtime,
+    trace::{Refusal, Refusals},
+    upgrade::GossipHandler,
+};
 
 /// Largest payload of one message, bytes.
 pub(crate) const MAX_PAYLOAD: usize = 128 * 1024;
-/// Gossipsub checks this against everything it has read and not yet parsed, so there must be room for a
-/// second message behind the largest one, with their envelopes.
-const MAX_TRANSMIT: usize = 2 * MAX_PAYLOAD + 64 * 1024;
-/// An announcement of messages above this ends the stream, so it is far above what short ids can reach.
-const MAX_CONTROL: usize = 256 * 1024;
-/// Messages waiting for one member: at worst 32 MiB of the largest ones. When it is full, that member misses
-/// messages; when all members' are, publishing says so.
-const QUEUE_LEN: usize = 256;
-/// How long a message is remembered so as not to be delivered twice. Protection against replay needs more
-/// than this, and has its place where messages are opened.
-const DUPLICATE_CACHE: Duration = Duration::from_secs(120);
-/// Groups are small, and a message goes to all members known at once, so the mesh only repairs losses.
-const HEARTBEAT: Duration = Duration::from_millis(500);
-/// Groups start at once.
-const HEARTBEAT_DELAY: Duration = Duration::from_millis(100);
-/// How long a member that left the mesh stays out of it.
-const PRUNE_BACKOFF: Duration = Duration::from_secs(5);
-/// How long a member that unsubscribed stays out of the mesh.
-const UNSUBSCRIBE_BACKOFF: Duration = Duration::from_secs(2);
-/// How long a message of another member may wait for a slow one.
-const FORWARD_PATIENCE: Duration = Duration::from_secs(3);
-
-/// The gossipsub of one group.
-pub(crate) type Gossip = Behaviour<IdentityTransform, WhitelistSubscriptionFilter>;
-
 /// What the gate tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// A member said something. Its signature and membership have been checked.
+    /// A member said something. Its membership has been checked, and its signature, or that it is the one at
+    /// the other end of the connection.
     Message { session: SessionId, author: PeerId, payload: Bytes },
     /// Messages reach this member now (directly), or no longer do.
     Presence { session: SessionId, peer: PeerId, present: bool },
@@ -91,6 +71,9 @@ pub(crate) struct Group {
     lanes: HashMap<PeerId, Lane>,
     /// Members that have announced themselves over their lane.
     present: HashSet<PeerId>,
+    /// What gossipsub logs, it logs in the name of this group.
+    span: tracing::Span,
+    refusals: Refusals,
 }
 
 /// Where a member's lane runs.
@@ -99,18 +82,17 @@ pub(crate) struct Lane {
     /// Tells this lane from earlier ones on the same connection.
     pub(super) generation: u64,
     endpoint: ConnectedPoint,
+    /// What goes over the direct path beside the lane.
+    pub(super) realtime: queue::Sender,
 }
 
 impl Group {
     pub(super) fn new(session: SessionId, keypair: &Keypair) -> Self {
         let topic = IdentTopic::new(session.to_string());
-        let only_topic = WhitelistSubscriptionFilter(HashSet::from([topic.hash()]));
-        let signed = MessageAuthenticity::Signed(keypair.clone());
-        let mut gossip = Gossip::new_with_subscription_filter(signed, config(), only_topic)
-            .expect("signing and strict validation go together");
-        gossip.subscribe(&topic).expect("the filter allows this topic, and nobody is there to be told");
-        let (members, lanes, present) = Default::default();
-        Self { session, gossip, topic, members, lanes, present }
+        let gossip = gossip(&topic, keypair);
+        let span = tracing::warn_span!("group", %session);
+        let (members, lanes, present, refusals) = Default::default();
+        Self { session, gossip, topic, members, lanes, present, span, refusals }
     }
 
     pub(super) fn session(&self) -> SessionId {
@@ -133,7 +115,7 @@ impl Group {
         connection: ConnectionId,
         endpoint: &ConnectedPoint,
         generation: u64,
-    ) -> Option<Box<GossipHandler>> {
+    ) -> Option<(Box<GossipHandler>, Receiver)> {
         let handler = match endpoint {
             ConnectedPoint::Dialer { address, role_override, port_use } => self
                 .gossip
@@ -151,8 +133,9 @@ impl Group {
             failed_addresses: &[],
             other_established: 0,
         }));
-        self.lanes.insert(peer, Lane { connection, generation, endpoint: endpoint.clone() });
-        Some(Box::new(handler))
+        let (realtime, queue) = queue::queue();
+        self.lanes.insert(peer, Lane { connection, generation, endpoint: endpoint.clone(), realtime });
+        Some((Box::new(handler), queue))
     }
 
     /// Gossipsub hears that the member is gone. Where the lane ran, if there was one.
@@ -175,7 +158,13 @@ impl Group {
         connection: ConnectionId,
         event: libp2p::swarm::THandlerOutEvent<Gossip>,
     ) {
-        self.gossip.on_connection_handler_event(peer, connection, event);
+        let Self { gossip, span, .. } = self;
+        span.in_scope(|| gossip.on_connection_handler_event(peer, connection, event));
+    }
+
+    /// Something that came from or through this peer was not let through.
+    pub(super) fn refuse(&mut self, peer: PeerId, what: Refusal) {
+        self.refusals.tell(self.session, peer, what);
     }
 
     /// To all members. See [`PublishError`].
@@ -198,6 +187,30 @@ impl Group {
                 tracing::error!(%error, "a message was lost");
                 Ok(())
             }
+        }
+    }
+
+    /// To all members, to each over the direct path if there is one; if there is none to somebody, to all by
+    /// gossipsub too: that one may be reached through others, or takes the stream in a moment.
+    pub(super) fn realtime(&mut self, payload: &Bytes) -> Result<(), PublishError> {
+        let frame = realtime::frame(payload).ok_or(PublishError::TooLarge(payload.len()))?;
+        let (mut sent, mut is_slow, mut is_missing) = (false, None, self.members.is_empty());
+        for member in &self.members {
+            match self.lanes.get(member).map(|lane| lane.realtime.push(frame.clone())) {
+                Some(Fate::Queued) => sent = true,
+                Some(Fate::Displacing) => (sent, is_slow) = (true, Some(*member)),
+                Some(Fate::NoStream) | None => is_missing = true,
+            }
+        }
+        if let Some(member) = is_slow {
+            self.refuse(member, Refusal::Slow);
+        }
+        if !is_missing {
+            return Ok(());
+        }
+        match self.publish(payload) {
+            Err(PublishError::Alone | PublishError::Full) if sent => Ok(()),
+            outcome => outcome,
         }
     }
 
@@ -225,16 +238,32 @@ impl Group {
         }
     }
 
+    /// A message whose signature is right. A member could pass on a stranger's, well signed by that stranger.
+    fn on_message(&mut self, from: PeerId, id: &MessageId, message: Message) -> Option<Event> {
+        let author = message.source.filter(|author| self.members.contains(author));
+        let is_fit = message.data.len() <= MAX_PAYLOAD;
+        let verdict = match author {
+            Some(_) if is_fit => MessageAcceptance::Accept,
+            _ => MessageAcceptance::Reject,
+        };
+        self.gossip.report_message_validation_result(id, &from, verdict);
+        let Some(author) = author else {
+            self.refuse(from, Refusal::Foreign);
+            return None;
+        };
+        if !is_fit {
+            self.refuse(from, Refusal::TooLarge);
+            return None;
+        }
+        let session = self.session;
+        Some(Event::Message { session, author, payload: message.data.into() })
+    }
+
     fn on_gossip_event(&mut self, event: GossipEvent) -> Option<Event> {
         let session = self.session;
         match event {
             GossipEvent::Message { propagation_source, message_id, message } => {
-                // A member could pass on a stranger's message, well signed by that stranger.
-                let author = message.source.filter(|author| self.members.contains(author));
-                let author = author.filter(|_| message.data.len() <= MAX_PAYLOAD);
-                let verdict = author.map_or(MessageAcceptance::Reject, |_| MessageAcceptance::Accept);
-                self.gossip.report_message_validation_result(&message_id, &propagation_source, verdict);
-                author.map(|author| Event::Message { session, author, payload: message.data.into() })
+                self.on_message(propagation_source, &message_id, message)
             }
             GossipEvent::Subscribed { peer_id: peer, .. } => {
                 let news = self.lanes.contains_key(&peer) && self.present.insert(peer);
@@ -254,37 +283,4 @@ impl Group {
 pub(crate) enum Output {
     Notify(PeerId, THandlerInEvent<Gossip>),
     Event(Event),
-}
-
-/// Sequence number and the end of the author's key: 16 bytes, so that announcements of many messages stay
-/// small. The id stands for a checked signature, so nobody can take up another one's.
-fn message_id(message: &Message) -> MessageId {
-    let mut id = message.sequence_number.unwrap_or_default().to_be_bytes().to_vec();
-    let source = message.source.map(PeerId::to_bytes).unwrap_or_default();
-    id.extend_from_slice(&source[source.len().saturating_sub(8)..]);
-    MessageId::from(id)
-}
-
-fn config() -> Config {
-    ConfigBuilder::default()
-        .max_transmit_size(MAX_TRANSMIT)
-        .max_control_message_size(MAX_CONTROL)
-        .validation_mode(ValidationMode::Strict)
-        .validate_messages()
-        .message_id_fn(message_id)
-        .duplicate_cache_time(DUPLICATE_CACHE)
-        .heartbeat_initial_delay(HEARTBEAT_DELAY)
-        .heartbeat_interval(HEARTBEAT)
-        .mesh_outbound_min(0)
-        .mesh_n_low(1)
-        .mesh_n(3)
-        .mesh_n_high(6)
-        .gossip_lazy(2)
-        .flood_publish(true)
-        .prune_backoff(PRUNE_BACKOFF)
-        .unsubscribe_backoff(UNSUBSCRIBE_BACKOFF)
-        .connection_handler_queue_len(QUEUE_LEN)
-        .forward_queue_duration(FORWARD_PATIENCE)
-        .build()
-        .expect("the constants satisfy gossipsub's rules")
 }

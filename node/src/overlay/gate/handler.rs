@@ -7,19 +7,27 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
+    sync::Arc,
     task::{Context, Poll},
 };
 
+use bytes::Bytes;
 use libp2p::swarm::{
     ConnectionHandler, ConnectionHandlerEvent, StreamUpgradeError, SubstreamProtocol,
-    handler::{ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound},
+    handler::{
+        ConnectionEvent, DialUpgradeError, FullyNegotiatedInbound, FullyNegotiatedOutbound, ProtocolsChange,
+    },
 };
 use parlor_proto::ids::SessionId;
 
 use super::{
-    lane::{HandlerEvent, Place, StreamFor},
+    place::{HandlerEvent, Place, StreamFor},
+    queue::Receiver,
     upgrade::{GossipHandler, Inbound, Offer, Outbound, Wire},
 };
+
+/// Names of groups that a peer is not in, noted at once.
+const MAX_CLAIMS: usize = 8;
 
 /// From the behaviour to the handler of one connection.
 pub(crate) enum Command {
@@ -32,7 +40,13 @@ pub(crate) enum Command {
         announce: bool,
     },
     /// The group runs over this connection from now on, with a fresh start.
-    Attach { session: SessionId, generation: u64, inner: Box<GossipHandler> },
+    Attach {
+        session: SessionId,
+        generation: u64,
+        inner: Box<GossipHandler>,
+        /// What is to go over the direct path.
+        queue: Receiver,
+    },
     /// The group runs over another connection, or none.
     Detach { session: SessionId },
     /// The peer is no member (any more): its streams are cut off.
@@ -77,6 +91,12 @@ pub(crate) enum Report {
     Refused { session: SessionId, generation: u64 },
     /// Gossipsub's handler has had more streams than it takes, and needs a successor.
     Spent { session: SessionId, generation: u64 },
+    /// The peer said something over the direct path.
+    Realtime { session: SessionId, generation: u64, payload: Bytes },
+    /// What the peer said over the direct path is no message, so its stream was closed.
+    Garbled { session: SessionId },
+    /// The peer says that it speaks the protocol of this group, of which it is no member here.
+    Claimed { session: SessionId },
     /// From gossipsub's handler.
     Inner {
         session: SessionId,
@@ -87,18 +107,18 @@ pub(crate) enum Report {
 
 /// The gate on one connection.
 pub(crate) struct Handler {
-    wire: Wire,
+    wire: Arc<Wire>,
     /// The groups that the peer is a member of.
     places: HashMap<SessionId, Place>,
-    /// At most one for each event that led to it: the swarm takes them before it gives the next event.
+    /// One for each event that led to it, or [`MAX_CLAIMS`]: the swarm takes them before it gives the next.
     reports: VecDeque<Report>,
     /// Where the next round of polling starts, so that no group starves another.
     turn: usize,
 }
 
 impl Handler {
-    pub(super) fn new(wire: Wire, admitted: impl Iterator<Item = SessionId>, we_lead: bool) -> Self {
-        let places = admitted.map(|session| (session, Place::new(we_lead))).collect();
+    pub(super) fn new(wire: Arc<Wire>, admitted: impl Iterator<Item = SessionId>, we_lead: bool) -> Self {
+        let places = admitted.map(|session| (session, Place::new(session, we_lead))).collect();
         Self { wire, places, reports: VecDeque::new(), turn: 0 }
     }
 }
@@ -112,10 +132,8 @@ impl ConnectionHandler for Handler {
     type OutboundOpenInfo = StreamFor;
 
     fn listen_protocol(&self) -> SubstreamProtocol<Inbound, ()> {
-        let offers = self.places.iter().flat_map(|(session, place)| {
-            place.accepted().iter().map(|purpose| Offer::new(*session, *purpose))
-        });
-        SubstreamProtocol::new(Inbound { offers: offers.collect(), wire: self.wire.clone() }, ())
+        let offers = self.places.values().flat_map(Place::accepted).cloned();
+        SubstreamProtocol::new(Inbound { offers: offers.collect(), wire: Arc::clone(&self.wire) }, ())
     }
 
     fn connection_keep_alive(&self) -> bool {
@@ -126,14 +144,14 @@ impl ConnectionHandler for Handler {
         let place = self.places.get_mut(&command.session());
         match command {
             Command::Admit { session, we_lead, announce } => {
-                let place = self.places.entry(session).or_insert_with(|| Place::new(we_lead));
+                let place = self.places.entry(session).or_insert_with(|| Place::new(session, we_lead));
                 if announce {
                     place.announce();
                 }
             }
-            Command::Attach { generation, inner, .. } => {
+            Command::Attach { generation, inner, queue, .. } => {
                 if let Some(place) = place {
-                    place.attach(generation, inner);
+                    place.attach(generation, inner, queue);
                 }
             }
             Command::Detach { .. } => place.into_iter().for_each(Place::detach),
@@ -157,8 +175,8 @@ impl ConnectionHandler for Handler {
         self.turn = self.turn.wrapping_add(1);
         let start = self.turn.checked_rem(self.places.len()).unwrap_or(0);
         for (skip, take) in [(start, usize::MAX), (0, start)] {
-            for (session, place) in self.places.iter_mut().skip(skip).take(take) {
-                if let Poll::Ready(event) = place.poll(*session, &self.wire, cx) {
+            for place in self.places.values_mut().skip(skip).take(take) {
+                if let Poll::Ready(event) = place.poll(&self.wire, cx) {
                     return Poll::Ready(event);
                 }
             }
@@ -170,7 +188,7 @@ impl ConnectionHandler for Handler {
         let report = match event {
             ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
                 let place = self.places.get_mut(&protocol.session);
-                place.and_then(|place| place.on_inbound(protocol.session, protocol.channel))
+                place.and_then(|place| place.on_inbound(protocol.opened))
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, info }) => {
                 let place = self.places.get_mut(&info.session);
@@ -180,6 +198,14 @@ impl ConnectionHandler for Handler {
                 let refused = matches!(error, StreamUpgradeError::NegotiationFailed);
                 let place = self.places.get_mut(&info.session);
                 place.and_then(|place| place.on_outbound_failed(info, refused))
+            }
+            ConnectionEvent::RemoteProtocolsChange(ProtocolsChange::Added(names)) => {
+                let claimed = names.filter_map(Offer::session_in);
+                let foreign = claimed.filter(|session| !self.places.contains_key(session));
+                // A peer names as many as it likes.
+                let reports = foreign.take(MAX_CLAIMS).map(|session| Report::Claimed { session });
+                self.reports.extend(reports);
+                None
             }
             _ => None,
         };
@@ -194,6 +220,9 @@ impl Report {
             | Self::Ready { session }
             | Self::Refused { session, .. }
             | Self::Spent { session, .. }
+            | Self::Realtime { session, .. }
+            | Self::Garbled { session }
+            | Self::Claimed { session }
             | Self::Inner { session, .. } => *session,
         }
     }

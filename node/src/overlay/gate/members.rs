@@ -3,8 +3,12 @@
 //! The idea: every change, of membership or of connections, ends in the same few steps: commands to the
 //! handlers, a lane more or less. Libp2p's side of it is in the behaviour.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use libp2p::{
     Multiaddr, PeerId,
     core::ConnectedPoint,
@@ -26,7 +30,7 @@ pub(super) type Action = ToSwarm<Event, Command>;
 pub(crate) struct Gate {
     keypair: Keypair,
     pub(super) local: PeerId,
-    wire: Wire,
+    wire: Arc<Wire>,
     /// As many as this node opened.
     pub(super) groups: BTreeMap<SessionId, Group>,
     /// The connections to each peer, oldest first. As many as the connection limits let in.
@@ -50,7 +54,7 @@ impl Gate {
     pub(crate) fn new(keypair: Keypair) -> Self {
         let local = keypair.public().to_peer_id();
         Self {
-            wire: wire(&keypair),
+            wire: wire(&keypair).into(),
             local,
             keypair,
             groups: BTreeMap::new(),
@@ -120,10 +124,23 @@ impl Gate {
         self.groups.get_mut(&session).ok_or(PublishError::NoGroup)?.publish(payload)
     }
 
+    /// Sends to all members, to each over the direct path if there is one. What is said may be lost, and may
+    /// arrive twice.
+    pub(crate) fn realtime(&mut self, session: SessionId, payload: &Bytes) -> Result<(), PublishError> {
+        self.groups.get_mut(&session).ok_or(PublishError::NoGroup)?.realtime(payload)
+    }
+
     /// The connection that carries the group to this member.
     #[cfg(test)]
     pub(super) fn carrier(&self, session: SessionId, peer: PeerId) -> Option<ConnectionId> {
         Some(self.groups.get(&session)?.lane(&peer)?.connection)
+    }
+
+    /// Whether realtime messages to this member have a stream of their own.
+    #[cfg(test)]
+    pub(super) fn is_direct(&self, session: SessionId, peer: PeerId) -> bool {
+        let lane = self.groups.get(&session).and_then(|group| group.lane(&peer));
+        lane.is_some_and(|lane| lane.realtime.has_stream())
     }
 
     fn cut(&mut self, session: SessionId, peer: PeerId) {
@@ -161,8 +178,9 @@ impl Gate {
         };
         self.generation += 1;
         let generation = self.generation;
-        if let Some(inner) = group.attach(peer, connection, &link.endpoint, generation) {
-            self.actions.push_back(command(peer, connection, Command::Attach { session, generation, inner }));
+        if let Some((inner, queue)) = group.attach(peer, connection, &link.endpoint, generation) {
+            let attach = Command::Attach { session, generation, inner, queue };
+            self.actions.push_back(command(peer, connection, attach));
         }
     }
 
@@ -219,7 +237,7 @@ impl Gate {
     }
 
     pub(super) fn handler(&self, peer: PeerId) -> Handler {
-        Handler::new(self.wire.clone(), self.sessions_with(peer).into_iter(), self.local < peer)
+        Handler::new(Arc::clone(&self.wire), self.sessions_with(peer).into_iter(), self.local < peer)
     }
 }
 
@@ -235,6 +253,6 @@ fn wire(keypair: &Keypair) -> Wire {
         ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
     nobody
         .attach(keypair.public().to_peer_id(), ConnectionId::new_unchecked(0), &endpoint, 0)
-        .and_then(|handler| handler.listen_protocol().into_upgrade().0.left())
+        .and_then(|(handler, _)| handler.listen_protocol().into_upgrade().0.left())
         .expect("a new handler of gossipsub's accepts its protocol")
 }

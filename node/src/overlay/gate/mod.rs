@@ -24,12 +24,22 @@
 //! knows of, and gives up on a connection after a handful of streams. Behind the gate, a *lane* (one
 //! gossipsub handler on one connection) stands for a connection, and can be replaced as often as needed.
 //! Refused streams, after which gossipsub would give up for good, are hidden from it and tried again.
+//!
+//! Beside each lane runs the direct path: a stream each way, on the same connection, of bare frames. It is for
+//! realtime messages, which may be lost, and need no signature because the peer at the other end is their
+//! author. Members without such a path get them by gossipsub.
 
+mod attempt;
 mod behaviour;
+mod gossip;
 mod group;
 mod handler;
 mod lane;
 mod members;
+mod place;
+mod queue;
+mod realtime;
+mod trace;
 mod upgrade;
 
 #[cfg(test)]

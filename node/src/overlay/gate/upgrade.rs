@@ -1,10 +1,10 @@
 //! The names under which groups are negotiated on a connection, and nothing else: what runs on a negotiated
-//! stream is gossipsub's own codec.
+//! stream is gossipsub's own codec, or frames (see `realtime`).
 //!
 //! The idea: gossipsub with a custom protocol name falls back to an older version of itself. So the names are
 //! ours, and its codec is always set up as if the newest of its own names had been negotiated.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use futures::{FutureExt as _, future::BoxFuture};
 use libp2p::{
@@ -14,7 +14,7 @@ use libp2p::{
 };
 use parlor_proto::ids::SessionId;
 
-use super::group::Gossip;
+use super::gossip::Gossip;
 
 /// The handler that gossipsub wants on each connection.
 pub(crate) type GossipHandler = <Gossip as NetworkBehaviour>::ConnectionHandler;
@@ -32,6 +32,8 @@ pub(crate) enum Purpose {
     Lane,
     /// "I admit you, start (again)": opened by a follower, and carrying no bytes.
     Ready,
+    /// Realtime messages, one way.
+    Realtime,
 }
 
 /// One protocol name of one group.
@@ -43,14 +45,46 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// `/parlor/group/<session>/1` or `/parlor/group/<session>/ready/1`.
+    /// `/parlor/group/<session>/1`, `/parlor/group/<session>/ready/1`, `/parlor/group/<session>/realtime/1`.
     pub(super) fn new(session: SessionId, purpose: Purpose) -> Self {
         let name = match purpose {
             Purpose::Lane => format!("/parlor/group/{session}/1"),
             Purpose::Ready => format!("/parlor/group/{session}/ready/1"),
+            Purpose::Realtime => format!("/parlor/group/{session}/realtime/1"),
         };
         let name = StreamProtocol::try_from_owned(name).expect("it starts with a slash");
         Self { name, session, purpose }
+    }
+}
+
+impl Offer {
+    /// The group whose protocol this is.
+    pub(super) fn session_in(name: &StreamProtocol) -> Option<SessionId> {
+        let (session, _) = name.as_ref().strip_prefix("/parlor/group/")?.split_once('/')?;
+        session.parse().ok()
+    }
+}
+
+/// All protocols of one group. They are asked for whenever a connection is polled, so they are made once.
+pub(super) struct Offers {
+    lane: Offer,
+    ready: Offer,
+    realtime: Offer,
+}
+
+impl Offers {
+    pub(super) fn new(session: SessionId) -> Self {
+        let [lane, ready, realtime] =
+            [Purpose::Lane, Purpose::Ready, Purpose::Realtime].map(|purpose| Offer::new(session, purpose));
+        Self { lane, ready, realtime }
+    }
+
+    pub(super) fn of(&self, purpose: Purpose) -> &Offer {
+        match purpose {
+            Purpose::Lane => &self.lane,
+            Purpose::Ready => &self.ready,
+            Purpose::Realtime => &self.realtime,
+        }
     }
 }
 
@@ -60,17 +94,23 @@ impl AsRef<str> for Offer {
     }
 }
 
-/// What came in: the offer that was taken up, and the stream if it carries anything.
+/// A negotiated stream, for its purpose.
+pub(crate) enum Opened {
+    Lane(Box<Channel>),
+    Ready,
+    Realtime(Stream),
+}
+
+/// What came in.
 pub(crate) struct Arrival {
     pub(crate) session: SessionId,
-    /// `None` for [`Purpose::Ready`].
-    pub(crate) channel: Option<Channel>,
+    pub(crate) opened: Opened,
 }
 
 /// All that this node accepts on one connection.
 pub(crate) struct Inbound {
     pub(super) offers: Vec<Offer>,
-    pub(crate) wire: Wire,
+    pub(crate) wire: Arc<Wire>,
 }
 
 impl UpgradeInfo for Inbound {
@@ -91,12 +131,13 @@ impl InboundUpgrade<Stream> for Inbound {
         let session = offer.session;
         let newest = self.wire.protocol_info().into_iter().next();
         match (offer.purpose, newest) {
-            (Purpose::Lane, Some(newest)) => self
-                .wire
+            (Purpose::Lane, Some(newest)) => Wire::clone(&self.wire)
                 .upgrade_inbound(stream, newest)
-                .map(move |opened| opened.map(|channel| Arrival { session, channel: Some(channel) }))
+                .map(move |opened| {
+                    opened.map(|channel| Arrival { session, opened: Opened::Lane(Box::new(channel)) })
+                })
                 .boxed(),
-            _ => futures::future::ok(Arrival { session, channel: None }).boxed(),
+            (purpose, _) => futures::future::ok(Arrival { session, opened: plain(purpose, stream) }).boxed(),
         }
     }
 }
@@ -104,7 +145,7 @@ impl InboundUpgrade<Stream> for Inbound {
 /// One stream to be opened.
 pub(crate) struct Outbound {
     pub(crate) offer: Offer,
-    pub(crate) wire: Wire,
+    pub(crate) wire: Arc<Wire>,
 }
 
 impl UpgradeInfo for Outbound {
@@ -117,18 +158,27 @@ impl UpgradeInfo for Outbound {
 }
 
 impl OutboundUpgrade<Stream> for Outbound {
-    /// `None` for [`Purpose::Ready`].
-    type Output = Option<Channel>;
+    type Output = Opened;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Option<Channel>, Infallible>>;
+    type Future = BoxFuture<'static, Result<Opened, Infallible>>;
 
     fn upgrade_outbound(self, stream: Stream, offer: Offer) -> Self::Future {
         let newest = self.wire.protocol_info().into_iter().next();
         match (offer.purpose, newest) {
-            (Purpose::Lane, Some(newest)) => OutboundUpgrade::upgrade_outbound(self.wire, stream, newest)
-                .map(|opened| opened.map(Some))
-                .boxed(),
-            _ => futures::future::ok(None).boxed(),
+            (Purpose::Lane, Some(newest)) => {
+                OutboundUpgrade::upgrade_outbound(Wire::clone(&self.wire), stream, newest)
+                    .map(|opened| opened.map(|channel| Opened::Lane(Box::new(channel))))
+                    .boxed()
+            }
+            (purpose, _) => futures::future::ok(plain(purpose, stream)).boxed(),
         }
+    }
+}
+
+/// A stream that gossipsub has nothing to do with. (Its own always have a name: see [`Wire`].)
+fn plain(purpose: Purpose, stream: Stream) -> Opened {
+    match purpose {
+        Purpose::Realtime => Opened::Realtime(stream),
+        Purpose::Lane | Purpose::Ready => Opened::Ready,
     }
 }

@@ -7,8 +7,12 @@ use parlor_proto::{
     group::{UpdatesRequest, UpdatesResponse},
     ids::{ProgramId, SessionId},
     rights::{Receipt, ReceiptKind, SignedRight, Terms, Ticket, sign},
+    session::{Contact, VoteRequest, VoteResponse},
     time::Timestamp,
-    wire::{RequestId, SessionRequest, SessionResponse, SupplyRequest, SupplyResponse},
+    wire::{
+        CommitsRequest, CommitsResponse, RequestId, SessionRequest, SessionResponse, SupplyRequest,
+        SupplyResponse,
+    },
 };
 
 use super::*;
@@ -31,6 +35,12 @@ async fn requests_of_each_protocol_are_answered() {
                 Request::Updates(_) => {
                     Response::Updates(UpdatesResponse { more: true, ..Default::default() })
                 }
+                Request::Commits(request) => {
+                    Response::Commits(CommitsResponse { newest: request.after + 1, ..Default::default() })
+                }
+                Request::Vote(request) => {
+                    Response::Vote(Box::new(VoteResponse::Refused { term: request.term, epoch: 3 }))
+                }
                 Request::Billing(_) => Response::Billing(Box::new(BillingResponse::Later)),
             })
         });
@@ -43,13 +53,21 @@ async fn requests_of_each_protocol_are_answered() {
         assert!(
             matches!(supply, Response::Supply(no) if matches!(&*no, SupplyResponse::Refused(why) if why == "sold out"))
         );
-        let session = SessionRequest { session: SessionId([1; 16]), first: 7, messages: Vec::new() };
+        let session = SessionRequest { session: SessionId([1; 16]), term: 0, first: 7, messages: Vec::new() };
         assert!(matches!(
             ask(Request::Session(session)).await,
             Response::Session(SessionResponse::Taken { next: 7 })
         ));
         let updates = UpdatesRequest { session: SessionId([1; 16]), have: Default::default() };
         assert!(matches!(ask(Request::Updates(updates)).await, Response::Updates(got) if got.more));
+        let commits = Request::Commits(CommitsRequest { session: SessionId([1; 16]), after: 5 });
+        assert!(matches!(ask(commits).await, Response::Commits(got) if got.newest == 6));
+        let candidate = Contact { peer: peer(1), name: "Ann".into(), addresses: Vec::new() };
+        let vote = VoteRequest { session: SessionId([1; 16]), term: 2, epoch: 4, candidate };
+        let vote = ask(Request::Vote(Box::new(vote))).await;
+        assert!(
+            matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3 }))
+        );
         let billing = ask(Request::Billing(Box::new(receipt()))).await;
         assert!(matches!(billing, Response::Billing(later) if matches!(*later, BillingResponse::Later)));
     }

@@ -7,17 +7,14 @@ use openmls::prelude::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    GroupKeys, LoadError, MAX_MEMBERS, MlsError, OfferError, RosterError,
+    GroupKeys, GroupName, LoadError, MAX_MEMBERS, MlsError, OfferError, RosterError,
     crypto::SUITE,
-    group_id,
+    epoch, group_id,
     leaf::{NodeSigner, capabilities, credential, lifetime},
     offer,
     provider::Provider,
 };
-use crate::{
-    identity::{Identity, PeerId},
-    ids::SessionId,
-};
+use crate::identity::{Identity, PeerId};
 
 /// Longest commit, bytes: all members added or removed at once, with room to spare.
 pub const MAX_COMMIT: usize = 256 * 1024;
@@ -97,11 +94,15 @@ impl GroupKeys {
     /// A group of nobody but its host, in epoch 0. `seed`: 32 bytes of fresh randomness, used for nothing else.
     ///
     /// Fails only for reasons inside openmls.
-    pub fn create(session: SessionId, identity: &Identity, seed: &[u8; 32]) -> Result<Self, CommitError> {
-        let me = identity.peer();
+    pub fn create(
+        name: impl Into<GroupName>,
+        identity: &Identity,
+        seed: &[u8; 32],
+    ) -> Result<Self, CommitError> {
+        let (name, me) = (name.into(), identity.peer());
         let store = super::Store::default();
         let group = MlsGroup::builder()
-            .with_group_id(group_id(session))
+            .with_group_id(group_id(name))
             .ciphersuite(SUITE)
             .with_wire_format_policy(PURE_CIPHERTEXT_WIRE_FORMAT_POLICY)
             .use_ratchet_tree_extension(true)
@@ -109,7 +110,7 @@ impl GroupKeys {
             .with_capabilities(capabilities())
             .build(&Provider::seeded(&store, me, seed), &NodeSigner(identity), credential(me))
             .map_err(MlsError::new)?;
-        Ok(Self::checked(session, me, me, group, store)?)
+        Ok(Self::checked(name, me, me, group, store)?)
     }
 
     /// ST16-17: lets members in, by the KeyPackages that came with their acceptances. The caller has given
@@ -176,7 +177,7 @@ impl GroupKeys {
         if self.me != self.host || identity.peer() != self.me {
             return Err(CommitError::NotHost);
         }
-        let Self { mut group, store, .. } = Self::load(self.session, self.host, self.me, self.store.clone())?;
+        let Self { mut group, store, .. } = Self::load(self.name, self.host, self.me, self.store.clone())?;
         let provider = Provider::seeded(&store, self.me, seed);
         let messages = group
             .commit_builder()
@@ -194,9 +195,9 @@ impl GroupKeys {
         group.merge_pending_commit(&provider).map_err(MlsError::new)?;
         let (commit, welcome, _) = messages.into_messages();
         let bytes = |message: MlsMessageOut| message.to_bytes().map_err(MlsError::new);
-        let commit = Commit { epoch: group.epoch().as_u64(), bytes: bytes(commit)? };
+        let commit = Commit { epoch: epoch(self.name, group.epoch().as_u64()), bytes: bytes(commit)? };
         let welcome = welcome.map(bytes).transpose()?;
-        let keys = Self::checked(self.session, self.host, self.me, group, store)?;
+        let keys = Self::checked(self.name, self.host, self.me, group, store)?;
         Ok(Staged { keys, commit, welcome })
     }
 }

@@ -10,11 +10,12 @@ use openmls::prelude::{
 };
 
 use super::{
-    GroupKeys, KeyOffer, LoadError, MAX_COMMIT, MAX_WELCOME, Members, MlsError, RosterError, group_id,
+    GroupKeys, GroupName, KeyOffer, LoadError, MAX_COMMIT, MAX_WELCOME, Members, MlsError, RosterError,
+    epoch, group_id,
     leaf::{peer_of, roster},
     provider::Provider,
 };
-use crate::{identity::PeerId, ids::SessionId};
+use crate::identity::PeerId;
 
 /// Why a Welcome is refused. Nothing of the offer is used up: the right Welcome may still come.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +23,8 @@ pub enum JoinError {
     /// Too long, or not a Welcome.
     #[error("not a welcome to a group")]
     Malformed(#[source] Option<MlsError>),
-    /// Into another group than this session's.
-    #[error("a welcome to another session")]
+    /// Into another group than this session's in this term.
+    #[error("a welcome to another session, or of another term")]
     OtherSession,
     /// Not by the session's host.
     #[error("a welcome by somebody who is not the host")]
@@ -69,8 +70,8 @@ pub enum ApplyError {
     /// Too long, or not a private MLS message.
     #[error("not a commit")]
     Malformed(#[source] Option<MlsError>),
-    /// Of another group than this session's.
-    #[error("a commit of another session")]
+    /// Of another group than this session's in this term.
+    #[error("a commit of another session, or of another term")]
     OtherSession,
     /// By a member that is not the host.
     #[error("a commit by somebody who is not the host")]
@@ -87,14 +88,15 @@ pub enum ApplyError {
 }
 
 impl GroupKeys {
-    /// Gets in, by the Welcome that came with the grant (ST23). `session` and `host` are what the member
+    /// Gets in, by the Welcome that came with the grant (ST23). `name` and `host` are what the member
     /// accepted the invitation of.
     pub fn join(
         offer: &KeyOffer,
         welcome: &[u8],
-        session: SessionId,
+        name: impl Into<GroupName>,
         host: PeerId,
     ) -> Result<Self, JoinError> {
+        let name = name.into();
         if welcome.len() > MAX_WELCOME {
             return Err(JoinError::Malformed(None));
         }
@@ -114,7 +116,7 @@ impl GroupKeys {
             .skip_lifetime_validation()
             .build()
             .map_err(MlsError::new)?;
-        if *staged.group_context().group_id() != group_id(session) {
+        if *staged.group_context().group_id() != group_id(name) {
             return Err(JoinError::OtherSession);
         }
         let sender = staged.welcome_sender().map_err(MlsError::new)?;
@@ -123,20 +125,20 @@ impl GroupKeys {
         }
         roster(staged.members(), host, offer.peer)?;
         let group = staged.into_group(&provider).map_err(MlsError::new)?;
-        Ok(Self::checked(session, host, offer.peer, group, store)?)
+        Ok(Self::checked(name, host, offer.peer, group, store)?)
     }
 
     /// Follows the host into the next epoch, if that is where `commit` ([`super::Commit::bytes`]) leads from
     /// here. The host has no use for it: its own commits come back to it as [`Applied::Known`].
     pub fn apply(&self, commit: &[u8]) -> Result<Applied, ApplyError> {
         let message = self.commit_message(commit)?;
-        match message.epoch().as_u64().cmp(&self.epoch()) {
+        match epoch(self.name, message.epoch().as_u64()).cmp(&self.epoch()) {
             Ordering::Less => return Ok(Applied::Known),
             Ordering::Greater => return Ok(Applied::Ahead { missing_from: self.epoch() + 1 }),
             Ordering::Equal => {}
         }
         // openmls notes in its state what it has read: on a copy, so that a refused commit leaves no trace.
-        let Self { mut group, store, .. } = Self::load(self.session, self.host, self.me, self.store.clone())?;
+        let Self { mut group, store, .. } = Self::load(self.name, self.host, self.me, self.store.clone())?;
         let provider = Provider::without_randomness(&store);
         let processed = group.process_message(&provider, message).map_err(MlsError::new)?;
         match processed.sender() {
@@ -153,7 +155,7 @@ impl GroupKeys {
             return Ok(Applied::Removed);
         }
         group.merge_staged_commit(&provider, *staged).map_err(MlsError::new)?;
-        let keys = Self::checked(self.session, self.host, self.me, group, store)?;
+        let keys = Self::checked(self.name, self.host, self.me, group, store)?;
         let added = missing(&keys.members, &self.members);
         let removed = missing(&self.members, &keys.members);
         Ok(Applied::Merged(Box::new(Merged { keys, added, removed })))
@@ -169,7 +171,7 @@ impl GroupKeys {
             .map_err(|error| malformed(MlsError::new(error)))?
             .try_into_protocol_message()
             .map_err(|error| malformed(MlsError::new(error)))?;
-        if *message.group_id() != group_id(self.session) {
+        if *message.group_id() != group_id(self.name) {
             return Err(ApplyError::OtherSession);
         }
         match (&message, message.content_type()) {

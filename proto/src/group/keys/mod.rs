@@ -66,11 +66,27 @@ impl MlsError {
     }
 }
 
+/// Which group: a session has one a term. A host that takes over from another makes a new one ([`crate::session::election`]).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct GroupName {
+    /// Of which session.
+    pub session: SessionId,
+    /// From 0; one more with each change of the host.
+    pub term: u32,
+}
+
+/// The group of the session's first host.
+impl From<SessionId> for GroupName {
+    fn from(session: SessionId) -> Self {
+        Self { session, term: 0 }
+    }
+}
+
 /// One node's keys of one session's group, in one epoch.
 ///
 /// Serializes (as CBOR, say) into the snapshot that the node keeps. Contains private keys.
 pub struct GroupKeys {
-    session: SessionId,
+    name: GroupName,
     host: PeerId,
     me: PeerId,
     members: Members,
@@ -82,7 +98,13 @@ impl GroupKeys {
     /// Of which session.
     #[must_use]
     pub fn session(&self) -> SessionId {
-        self.session
+        self.name.session
+    }
+
+    /// In which term of it: see [`GroupName`].
+    #[must_use]
+    pub fn term(&self) -> u32 {
+        self.name.term
     }
 
     /// Who changes the group.
@@ -103,10 +125,11 @@ impl GroupKeys {
         self.group.own_leaf_index().u32()
     }
 
-    /// How many commits the group has seen. New with every change of members and every refresh.
+    /// How many commits the group has seen, with the term in the upper 32 bits: so a later term's first epoch
+    /// comes after all of the one before. New with every change of members and every refresh.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        self.group.epoch().as_u64()
+        epoch(self.name, self.group.epoch().as_u64())
     }
 
     /// Who is in the group in this epoch, the host included.
@@ -138,15 +161,15 @@ impl GroupKeys {
     }
 
     /// openmls' state as `store` has it, all of it checked again.
-    fn load(session: SessionId, host: PeerId, me: PeerId, store: Store) -> Result<Self, LoadError> {
-        let group = MlsGroup::load(store.memory(), &group_id(session))
+    fn load(name: GroupName, host: PeerId, me: PeerId, store: Store) -> Result<Self, LoadError> {
+        let group = MlsGroup::load(store.memory(), &group_id(name))
             .map_err(|error| LoadError::Mls(MlsError::new(error)))?
             .ok_or(LoadError::Empty)?;
-        Self::checked(session, host, me, group, store).map_err(LoadError::Roster)
+        Self::checked(name, host, me, group, store).map_err(LoadError::Roster)
     }
 
     fn checked(
-        session: SessionId,
+        name: GroupName,
         host: PeerId,
         me: PeerId,
         group: MlsGroup,
@@ -156,23 +179,30 @@ impl GroupKeys {
         if members.get(&me) != Some(&group.own_leaf_index().u32()) {
             return Err(RosterError::NotMe);
         }
-        Ok(Self { session, host, me, members, group, store })
+        Ok(Self { name, host, me, members, group, store })
     }
 }
 
 impl std::fmt::Debug for GroupKeys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("GroupKeys")
-            .field("session", &self.session)
+            .field("name", &self.name)
             .field("epoch", &self.epoch())
             .field("members", &self.members)
             .finish_non_exhaustive()
     }
 }
 
-/// A group is named after its session, so that no Welcome or commit passes in another.
-fn group_id(session: SessionId) -> GroupId {
-    GroupId::from_slice(session.as_bytes())
+/// A group is named after its session and term, so that no Welcome or commit passes in another.
+fn group_id(name: GroupName) -> GroupId {
+    let mut bytes = name.session.as_bytes().to_vec();
+    bytes.extend_from_slice(&name.term.to_be_bytes());
+    GroupId::from_slice(&bytes)
+}
+
+/// See [`GroupKeys::epoch`]. No group lives to see 2^32 commits.
+fn epoch(name: GroupName, commits: u64) -> u64 {
+    u64::from(name.term) << 32 | (commits & u64::from(u32::MAX))
 }
 
 /// Why a snapshot is not one of a group.
@@ -188,7 +218,7 @@ enum LoadError {
 
 #[derive(Serialize)]
 struct SnapshotRef<'a> {
-    session: SessionId,
+    name: GroupName,
     host: PeerId,
     me: PeerId,
     mls: &'a Store,
@@ -196,7 +226,7 @@ struct SnapshotRef<'a> {
 
 #[derive(Deserialize)]
 struct Snapshot {
-    session: SessionId,
+    name: GroupName,
     host: PeerId,
     me: PeerId,
     mls: Store,
@@ -204,14 +234,14 @@ struct Snapshot {
 
 impl Serialize for GroupKeys {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { session, host, me, ref store, .. } = *self;
-        SnapshotRef { session, host, me, mls: store }.serialize(serializer)
+        let Self { name, host, me, ref store, .. } = *self;
+        SnapshotRef { name, host, me, mls: store }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for GroupKeys {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Snapshot { session, host, me, mls } = Snapshot::deserialize(deserializer)?;
-        Self::load(session, host, me, mls).map_err(D::Error::custom)
+        let Snapshot { name, host, me, mls } = Snapshot::deserialize(deserializer)?;
+        Self::load(name, host, me, mls).map_err(D::Error::custom)
     }
 }

@@ -120,7 +120,7 @@ fn only_the_host_changes_the_group() {
 fn a_members_commit_is_refused() {
     let all = group(3);
     // A member with a program of its own, that takes itself for the host.
-    let rogue = GroupKeys::load(SESSION, peer(1), peer(1), all[1].store.clone()).unwrap();
+    let rogue = GroupKeys::load(SESSION.into(), peer(1), peer(1), all[1].store.clone()).unwrap();
     for staged in [
         rogue.refresh(&identity(1), &seed(9)).unwrap(),
         rogue.remove(&[peer(0)], &identity(1), &seed(9)).unwrap(),
@@ -215,7 +215,7 @@ fn foreign_group(session: SessionId, others: &[Vec<u8>], offer: &KeyOffer) -> Ve
     let provider = Provider::seeded(&store, peer(0), &seed(3));
     let host = identity(0);
     let mut group = MlsGroup::builder()
-        .with_group_id(group_id(session))
+        .with_group_id(group_id(session.into()))
         .ciphersuite(SUITE)
         .use_ratchet_tree_extension(true)
         .lifetime(lifetime())
@@ -285,7 +285,7 @@ fn a_commit_with_a_false_leaf_is_not_followed() {
     let all = group(2);
     // The host's own keys, in a program that adds whom it likes.
     let store = all[0].store.clone();
-    let mut host = MlsGroup::load(store.memory(), &group_id(SESSION)).unwrap().unwrap();
+    let mut host = MlsGroup::load(store.memory(), &group_id(SESSION.into())).unwrap().unwrap();
     let provider = Provider::seeded(&store, peer(0), &seed(9));
     let bytes = package(peer(3), 4);
     let message = MlsMessageIn::tls_deserialize_exact_bytes(&bytes).unwrap();
@@ -319,7 +319,7 @@ fn what_is_not_a_commit_is_refused() {
     assert!(matches!(all[1].apply(&foreign), Err(ApplyError::OtherSession)));
     // Within the group, but neither proposals nor messages are anybody's business here.
     let store = all[0].store.clone();
-    let mut host = MlsGroup::load(store.memory(), &group_id(SESSION)).unwrap().unwrap();
+    let mut host = MlsGroup::load(store.memory(), &group_id(SESSION.into())).unwrap().unwrap();
     let provider = Provider::seeded(&store, peer(0), &seed(9));
     let signer = identity(0);
     let message = host.create_message(&provider, &NodeSigner(&signer), b"hello").unwrap();
@@ -330,7 +330,7 @@ fn what_is_not_a_commit_is_refused() {
 fn a_snapshot_of_nothing_or_of_another_group_is_refused() {
     let all = group(2);
     let snapshot = |host, me, store: &Store| {
-        let shown = SnapshotRef { session: SESSION, host, me, mls: store };
+        let shown = SnapshotRef { name: SESSION.into(), host, me, mls: store };
         let bytes = cbor4ii::serde::to_vec(Vec::new(), &shown).unwrap();
         cbor4ii::serde::from_slice::<GroupKeys>(&bytes)
     };

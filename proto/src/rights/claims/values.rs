@@ -10,7 +10,7 @@ use crate::{
     group::{Heads, MAX_COVERED, MAX_NUMBER},
     identity::PeerId,
     ids::{ProgramId, ReceiptHash, SessionId, SlotHash, TicketHash},
-    rights::LeaseTerms,
+    rights::{Item, LeaseTerms, Signed},
     time::Timestamp,
 };
 
@@ -171,6 +171,19 @@ impl Claim for [u8; 16] {
 
     fn from_value(value: Value) -> Option<Self> {
         value.into_bytes().ok()?.try_into().ok()
+    }
+}
+
+/// The envelope of an item inside another.
+impl<T: Item> Claim for Signed<T> {
+    const WANTED: &'static str = T::NAME;
+
+    fn to_value(&self) -> Value {
+        Value::Bytes(self.bytes().to_vec())
+    }
+
+    fn from_value(value: Value) -> Option<Self> {
+        Self::decode(&value.into_bytes().ok()?).ok()
     }
 }
 

@@ -55,6 +55,7 @@ fn no_kind_passes_for_another() {
         ticket().bytes().to_vec(),
         slot(0, 1).bytes().to_vec(),
         release(&slot(0, 1), 1).bytes().to_vec(),
+        handover().bytes().to_vec(),
         receipt().bytes().to_vec(),
         ack().bytes().to_vec(),
     ];
@@ -63,6 +64,7 @@ fn no_kind_passes_for_another() {
             passes::<Ticket>(bytes),
             passes::<Slot>(bytes),
             passes::<Release>(bytes),
+            passes::<Handover>(bytes),
             passes::<Receipt>(bytes),
             passes::<Ack>(bytes),
         ];
@@ -254,6 +256,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_refused_quietly(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         prop_assert!(Signed::<Ticket>::decode(&bytes).is_err());
+        prop_assert!(Signed::<Handover>::decode(&bytes).is_err());
         prop_assert!(EquivocationProof::decode(&bytes).is_err());
         prop_assert!(Claims::decode(&bytes).is_err() || !bytes.is_empty());
     }
@@ -265,8 +268,8 @@ proptest! {
     }
 
     #[test]
-    fn damaged_items_are_refused_quietly(at in 0usize..400, with in prop::collection::vec(any::<u8>(), 1..8)) {
-        let mut bytes = reissued(&slot(0, 1), 1, 2).bytes().to_vec();
+    fn damaged_items_are_refused_quietly(at in 0usize..1000, with in prop::collection::vec(any::<u8>(), 1..8)) {
+        let mut bytes = handed_slot().bytes().to_vec();
         let at = at % bytes.len();
         let end = (at + with.len()).min(bytes.len());
         prop_assume!(bytes[at..end] != with[..end - at]);

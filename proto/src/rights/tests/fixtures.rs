@@ -29,6 +29,8 @@ fn every_kind_has_its_golden_bytes() {
     check(&slot(0, 1), fixture!("slot"));
     check(&release(&slot(0, 1), 1), fixture!("release"));
     check(&reissued(&slot(0, 1), 1, 2), fixture!("slot-reissued"));
+    check(&handover(), fixture!("handover"));
+    check(&handed_slot(), fixture!("slot-handed-over"));
     check(&receipt(), fixture!("receipt"));
     check(&ack(), fixture!("ack"));
 }

@@ -6,6 +6,8 @@ mod chain;
 mod envelope;
 mod equivocation;
 mod fixtures;
+mod handing;
+mod handover;
 mod ledger;
 
 use std::time::Duration;
@@ -71,6 +73,7 @@ fn unsigned_slot(k: u32, to: u8) -> Slot {
         member: member(to).peer(),
         issued_at: NOW + Duration::from_secs(60),
         release: None,
+        handover: None,
     }
 }
 
@@ -101,12 +104,48 @@ fn reissued(slot: &Verified<Slot>, by: u8, to: u8) -> Verified<Slot> {
     sign(&next, &host()).unwrap()
 }
 
+/// The session in which copies change hands.
+const SESSION: SessionId = SessionId([0x33; 16]);
+
+/// From the ticket's host to member 5: all that was never granted, from number 1 on.
+fn unsigned_handover() -> Handover {
+    Handover {
+        ticket: ticket().hash(),
+        session: SESSION,
+        term: 1,
+        host: host().peer(),
+        to: member(5).peer(),
+        first: 1,
+        numbers: vec![],
+        at: NOW + Duration::from_secs(150),
+        via: None,
+    }
+}
+
+/// As [`unsigned_handover`], but number 0 was given back by member 1 and goes along.
+fn handover() -> Verified<Handover> {
+    let numbers = vec![Freed::by(&release(&slot(0, 1), 1))];
+    sign(&Handover { numbers, ..unsigned_handover() }, &host()).unwrap()
+}
+
+/// Number 0, which member 1 gave back, granted by member 5 to member 2.
+fn handed_slot() -> Verified<Slot> {
+    let slot = Slot {
+        generation: 1,
+        host: member(5).peer(),
+        release: Some(release(&slot(0, 1), 1).to_signed()),
+        handover: Some(handover().to_signed()),
+        ..unsigned_slot(0, 2)
+    };
+    sign(&slot, &member(5)).unwrap()
+}
+
 fn unsigned_receipt(kind: ReceiptKind) -> Receipt {
     Receipt {
         ticket: ticket().hash(),
         slot: Some(slot(0, 1).hash()),
         member: member(1).peer(),
-        session: Some(SessionId([0x33; 16])),
+        session: Some(SESSION),
         kind,
         at: NOW + Duration::from_secs(90),
     }

@@ -1,0 +1,194 @@
+//! The group's keys follow the seats: whoever gets a copy is let in, whoever goes is put out at once.
+//!
+//! For: the host's half of MLS within a session. Not for: MLS itself, see [`crate::group::keys`].
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Host, HostState};
+use crate::{
+    group::keys::{CommitError, GroupKeys, GroupName, Staged},
+    identity::PeerId,
+    session::{
+        CommitLog, Message, RosterEntry,
+        message::{Admission, Change},
+        step::{Context, Output, StepError},
+    },
+    time::Timestamp,
+    wire::CommitsResponse,
+};
+
+/// How often the group gets new keys though nobody comes or goes: keys that leaked lose their worth.
+pub(super) const REFRESH: Duration = Duration::from_secs(60 * 60);
+
+/// The host's keys, and the way to them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Keys {
+    #[serde(with = "crate::session::shared")]
+    current: Option<Arc<GroupKeys>>,
+    log: CommitLog,
+    refreshed: Option<Timestamp>,
+}
+
+impl Keys {
+    pub(super) fn current(&self) -> Option<&Arc<GroupKeys>> {
+        self.current.as_ref()
+    }
+
+    pub(super) fn after(&self, epoch: u64) -> CommitsResponse {
+        let newest = self.current.as_ref().map_or(0, |keys| keys.epoch());
+        CommitsResponse { newest, changes: self.log.after(epoch) }
+    }
+
+    /// A group of the host alone, unless there is one.
+    fn create(
+        &mut self,
+        name: GroupName,
+        context: &mut Context<'_>,
+    ) -> Result<(Arc<GroupKeys>, bool), CommitError> {
+        if let Some(keys) = &self.current {
+            return Ok((Arc::clone(keys), false));
+        }
+        let keys = Arc::new(GroupKeys::create(name, context.identity, &context.random.seed())?);
+        (self.current, self.refreshed) = (Some(Arc::clone(&keys)), Some(context.now));
+        Ok((keys, true))
+    }
+}
+
+impl Host {
+    /// Keys for the host alone, with which a group begins.
+    pub(super) fn begin_keys(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Arc<GroupKeys>, StepError> {
+        let name = GroupName { session: self.session, term: self.office.term() };
+        let (keys, is_new) = self.keys.create(name, context).map_err(|_| StepError::Keys)?;
+        // After a change of hosts nobody else has these keys yet: until somebody has, the old ones serve.
+        if is_new && name.term == 0 {
+            outputs.push(Output::Entered(Arc::clone(&keys)));
+        }
+        Ok(keys)
+    }
+
+    /// Lets `peer` in by its KeyPackage; anew, if it is in already. `None` if the package is of no use.
+    pub(super) fn let_in(
+        &mut self,
+        peer: PeerId,
+        package: &[u8],
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Option<Vec<u8>>, StepError> {
+        if crate::group::keys::KeyOffer::check(peer, package).is_err() {
+            return Ok(None);
+        }
+        self.put_out(peer, context, outputs)?;
+        let keys = self.begin_keys(context, outputs)?;
+        let seed = context.random.seed();
+        match keys.add(&[(peer, package)], context.identity, &seed) {
+            Ok(mut staged) => {
+                let welcome = staged.welcome.take();
+                self.change(staged, &[peer], context, outputs);
+                Ok(welcome)
+            }
+            Err(CommitError::Offer { .. }) => Ok(None),
+            Err(_) => Err(StepError::Keys),
+        }
+    }
+
+    /// Lets all these in at once, by KeyPackages that stand up. `None` if there are none.
+    pub(super) fn let_in_together(
+        &mut self,
+        packages: &[(&PeerId, &Vec<u8>)],
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<Option<Vec<u8>>, StepError> {
+        let keys = self.begin_keys(context, outputs)?;
+        if packages.is_empty() {
+            return Ok(None);
+        }
+        let list: Vec<_> = packages.iter().map(|(peer, package)| (**peer, package.as_slice())).collect();
+        let seed = context.random.seed();
+        let mut staged = keys.add(&list, context.identity, &seed).map_err(|_| StepError::Keys)?;
+        let (welcome, peers) =
+            (staged.welcome.take(), list.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
+        self.change(staged, &peers, context, outputs);
+        Ok(welcome)
+    }
+
+    /// From the next epoch on, `peer` reads nothing and is not heard.
+    pub(super) fn put_out(
+        &mut self,
+        peer: PeerId,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let Some(keys) = self.keys.current().filter(|keys| keys.members().contains_key(&peer)) else {
+            return Ok(());
+        };
+        let seed = context.random.seed();
+        let staged = keys.remove(&[peer], context.identity, &seed).map_err(|_| StepError::Keys)?;
+        self.change(staged, &[], context, outputs);
+        Ok(())
+    }
+
+    /// A member's keys are of no use: it gets new ones.
+    pub(super) fn offered(
+        &mut self,
+        peer: PeerId,
+        package: &[u8],
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let Some(welcome) = self.let_in(peer, package, context, outputs)? else {
+            return self.fail(peer, "its key package does not stand up", context, outputs);
+        };
+        let admission = Admission { welcome, roster: self.roster(context) };
+        self.with_channel(peer, |channel| channel.say(Message::Welcome(Box::new(admission)), context.now));
+        Ok(())
+    }
+
+    pub(super) fn refresh_due(&self) -> Option<Timestamp> {
+        let due = self.keys.refreshed? + REFRESH;
+        let anybody = self.seats.values().any(|seat| seat.state.in_group());
+        (self.state != HostState::Ended && anybody).then_some(due)
+    }
+
+    pub(super) fn refresh_keys(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        if let Some(keys) = self.keys.current()
+            && self.refresh_due().is_some_and(|due| due <= context.now)
+        {
+            let seed = context.random.seed();
+            let staged = keys.refresh(context.identity, &seed).map_err(|_| StepError::Keys)?;
+            self.change(staged, &[], context, outputs);
+        }
+        Ok(())
+    }
+
+    /// The next epoch, for the host and for all who are in it besides those who were just let in.
+    pub(super) fn change(
+        &mut self,
+        staged: Staged,
+        added: &[PeerId],
+        context: &Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) {
+        let entry = |peer: &PeerId| self.seats.get(peer).and_then(|seat| self.entry(*peer, seat));
+        let added_entries: Vec<RosterEntry> = added.iter().filter_map(entry).collect();
+        let change = Change { commit: staged.commit, added: added_entries };
+        let keys = Arc::new(staged.keys);
+        for (peer, seat) in &mut self.seats {
+            if keys.members().contains_key(peer) && !added.contains(peer) {
+                seat.channel.say(Message::Keys(Box::new(change.clone())), context.now);
+            }
+        }
+        self.keys.log.push(change);
+        (self.keys.current, self.keys.refreshed) = (Some(Arc::clone(&keys)), Some(context.now));
+        outputs.push(Output::Entered(keys));
+    }
+}

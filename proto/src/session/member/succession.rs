@@ -1,0 +1,430 @@
+//! What a member does when the host is gone: it notices, asks for votes or gives one, and follows the new host.
+//!
+//! For: the member's half of [`crate::session::election`]. Not for: what convinces, see there; nor for the new
+//! host's first steps, see [`crate::session::host`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invited, Keys, Member, MemberState, roster::place};
+use crate::{
+    group::keys::KeyOffer,
+    identity::PeerId,
+    rights::{Ledger, Signed, sign},
+    session::{
+        Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
+        TAKEOVER_MIN,
+        election::{Claimant, Evidence, Vote, VoteRequest, VoteResponse, is_enough, vote_for},
+        host::Won,
+        message::{Claim, HandOver},
+        role::Estate,
+        step::{Context, Output, StepError},
+    },
+    time::Timestamp,
+};
+
+/// How often those who have not answered are asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The host's absence, as this member lives it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Succession {
+    term: u32,
+    takeover: Duration,
+    former_hosts: Vec<PeerId>,
+    /// For whom this node has voted last, and in which term.
+    voted: Option<(u32, PeerId, Signed<Vote>)>,
+    /// What the host has handed over to this node.
+    inherited: Option<HandOver>,
+    /// The newest term heard of.
+    newest: u32,
+    /// When there was a sign of the host last.
+    #[serde(skip)]
+    heard: Option<Timestamp>,
+    #[serde(skip)]
+    present: BTreeSet<PeerId>,
+    #[serde(skip)]
+    campaign: Option<Campaign>,
+}
+
+/// This node wants to be host. Forgotten in a crash: its own vote is not.
+#[derive(Debug, Clone)]
+struct Campaign {
+    term: u32,
+    since: Timestamp,
+    asked: Timestamp,
+    votes: BTreeMap<PeerId, (Signed<Vote>, Option<Vec<u8>>)>,
+}
+
+impl Succession {
+    pub(super) fn new(term: u32) -> Self {
+        Self {
+            term,
+            takeover: TAKEOVER,
+            former_hosts: Vec::new(),
+            voted: None,
+            inherited: None,
+            newest: term,
+            heard: None,
+            present: BTreeSet::new(),
+            campaign: None,
+        }
+    }
+
+    pub(super) fn term(&self) -> u32 {
+        self.term
+    }
+
+    pub(super) fn takeover(&self) -> Duration {
+        self.takeover
+    }
+
+    pub(super) fn former_hosts(&self) -> &[PeerId] {
+        &self.former_hosts
+    }
+
+    /// What the host says of the succession.
+    pub(super) fn agreed(&mut self, takeover: Duration, mut former_hosts: Vec<PeerId>) {
+        former_hosts.truncate(MAX_HOSTS);
+        self.takeover = takeover.clamp(TAKEOVER_MIN, TAKEOVER_MAX);
+        self.former_hosts = former_hosts;
+    }
+
+    /// A host of `term`, after others.
+    fn begin_term(&mut self, term: u32, now: Timestamp) {
+        (self.term, self.newest) = (term, self.newest.max(term));
+        (self.heard, self.campaign, self.inherited) = (Some(now), None, None);
+    }
+}
+
+impl Member {
+    /// A sign of the host at `now`. Nothing of it is kept on disk.
+    pub(in crate::session) fn host_heard(&mut self, from: PeerId, term: u32, now: Timestamp) {
+        if from == self.host().peer && term == self.term() {
+            self.succession.heard = Some(now);
+            self.succession.campaign = None;
+        }
+    }
+
+    pub(in crate::session) fn set_present(&mut self, present: BTreeSet<PeerId>) {
+        self.succession.present = present;
+    }
+
+    /// Silence is counted from now on.
+    pub(super) fn lost_count(&mut self, now: Timestamp) {
+        self.succession.heard = Some(now);
+        self.succession.campaign = None;
+    }
+
+    /// Whether there was no sign of the host for as long as the session states; a little less counts, because
+    /// no two clocks agree on when that began.
+    pub(in crate::session) fn has_lost_host(&self, now: Timestamp) -> bool {
+        let patience = self.succession.takeover * 3 / 4;
+        self.succession.heard.is_some_and(|heard| heard + patience <= now)
+    }
+
+    /// Whose votes count: everyone in the group but the host, this node too.
+    pub(in crate::session) fn voters(&self) -> BTreeSet<PeerId> {
+        let others = self.in_group().map(|(_, entry)| entry.contact.peer);
+        others.chain([self.me]).filter(|peer| *peer != self.host().peer).collect()
+    }
+
+    fn can_campaign(&self) -> bool {
+        matches!(self.state, MemberState::Ready | MemberState::Running)
+            && !self.suspended
+            && self.right().is_some()
+            && self.keys().is_some()
+            && is_enough(self.voters().len(), self.voters().len())
+    }
+
+    /// When this node wants to be host: the first in the agreed order of those that are there, first.
+    pub(super) fn campaign_due(&self) -> Option<Timestamp> {
+        let (heard, takeover) = (self.succession.heard?, self.succession.takeover);
+        if !self.can_campaign() {
+            return None;
+        }
+        if let Some(campaign) = &self.succession.campaign {
+            return Some((campaign.asked + ASK_AGAIN).min(campaign.since + takeover));
+        }
+        let mine = self.place(self.me);
+        let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
+        let before_me = self.voters().iter().filter(earlier).count();
+        Some(heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX)))
+    }
+
+    /// Asks for votes, if it is time.
+    pub(super) fn campaign(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        if !self.state.in_group() || self.campaign_due().is_none_or(|due| due > context.now) {
+            return Ok(());
+        }
+        let now = context.now;
+        let running = self.succession.campaign.take();
+        let running = running.filter(|campaign| campaign.since + self.succession.takeover > now);
+        let mut campaign = match running {
+            Some(campaign) => campaign,
+            None => self.begin_campaign(context)?,
+        };
+        campaign.asked = now;
+        let request = VoteRequest {
+            session: self.session,
+            term: campaign.term,
+            epoch: self.keys.epoch(),
+            candidate: context.me.clone(),
+        };
+        for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
+            outputs.push(Output::AskVote { of, request: request.clone() });
+        }
+        self.succession.campaign = Some(campaign);
+        Ok(())
+    }
+
+    /// A new term, with this node's own vote.
+    fn begin_campaign(&mut self, context: &Context<'_>) -> Result<Campaign, StepError> {
+        let term = self.newest_term() + 1;
+        let vote = self.vote(term, self.me, context)?;
+        let votes = BTreeMap::from([(self.me, (vote, None))]);
+        Ok(Campaign { term, since: context.now, asked: context.now, votes })
+    }
+
+    fn newest_term(&self) -> u32 {
+        let voted = self.succession.voted.as_ref().map_or(0, |(term, ..)| *term);
+        self.succession.newest.max(self.term()).max(voted)
+    }
+
+    /// This node's only vote in that term.
+    fn vote(
+        &mut self,
+        term: u32,
+        candidate: PeerId,
+        context: &Context<'_>,
+    ) -> Result<Signed<Vote>, StepError> {
+        let vote = Vote { session: self.session, term, candidate, voter: self.me, at: context.now };
+        let vote = sign(&vote, context.identity)?.to_signed();
+        self.succession.voted = Some((term, candidate, vote.clone()));
+        Ok(vote)
+    }
+
+    /// A member wants to be host. The answer is [`Member::vote_for`].
+    pub(super) fn vote_asked(
+        &mut self,
+        from: PeerId,
+        request: &VoteRequest,
+        context: &mut Context<'_>,
+    ) -> Result<(), StepError> {
+        let known = self.voters().contains(&from) && request.candidate.peer == from;
+        if !known || request.session != self.session || !self.state.in_group() {
+            return Ok(());
+        }
+        let is_later = request.term > self.newest_term();
+        self.succession.newest = self.succession.newest.max(request.term.min(self.newest_term() + 1));
+        let knows_enough = request.epoch >= self.keys.epoch();
+        if !is_later || !knows_enough || !self.has_lost_host(context.now) {
+            return Ok(());
+        }
+        self.succession.campaign = None;
+        self.vote(request.term, from, context)?;
+        let seed = context.random.seed();
+        let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
+        self.keys.offered(offer);
+        Ok(())
+    }
+
+    /// What a candidate is to be told.
+    #[must_use]
+    pub fn vote_for(&self, from: PeerId, request: &VoteRequest) -> VoteResponse {
+        match (&self.succession.voted, self.keys.offer()) {
+            (Some((term, candidate, vote)), Some(offer)) if (*term, *candidate) == (request.term, from) => {
+                VoteResponse::Granted { vote: vote.clone(), package: offer.package().to_vec() }
+            }
+            _ => VoteResponse::Refused { term: self.newest_term(), epoch: self.keys.epoch() },
+        }
+    }
+
+    pub(super) fn vote_answered(&mut self, from: PeerId, answer: VoteResponse, now: Timestamp) {
+        let voters = self.voters();
+        match answer {
+            VoteResponse::Granted { vote, package } => {
+                let (session, me) = (self.session, self.me);
+                let Some(campaign) = &mut self.succession.campaign else { return };
+                let claimant = Claimant { session, term: campaign.term, peer: me };
+                if voters.contains(&from) && vote_for(&vote, claimant) == Some(from) {
+                    let package = KeyOffer::check(from, &package).is_ok().then_some(package);
+                    campaign.votes.insert(from, (vote, package));
+                }
+            }
+            VoteResponse::Refused { term, epoch } if voters.contains(&from) => {
+                // A lie costs no more than one term.
+                self.succession.newest = self.succession.newest.max(term.min(self.newest_term() + 1));
+                self.keys.heard_of(epoch, now);
+            }
+            VoteResponse::Refused { .. } => {}
+        }
+    }
+
+    /// The office, if it is this node's now.
+    pub(in crate::session) fn won(&mut self, context: &mut Context<'_>) -> Option<Won> {
+        if let Some(hand_over) = self.succession.inherited.take() {
+            return self.heir(hand_over, context);
+        }
+        let voters = self.voters();
+        let campaign = self.succession.campaign.as_ref()?;
+        let votes: Vec<_> = campaign.votes.iter().filter(|(peer, _)| voters.contains(peer)).collect();
+        if !is_enough(votes.len(), voters.len()) || !self.has_lost_host(context.now) {
+            return None;
+        }
+        let evidence = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
+        let packages = votes.iter().filter_map(|(peer, (_, package))| Some((**peer, package.clone()?)));
+        let (term, packages) = (campaign.term, packages.collect());
+        Some(Won { term, evidence: Evidence::Votes(evidence), packages })
+    }
+
+    /// The host makes this node the host.
+    pub(super) fn inherit(&mut self, hand_over: HandOver) {
+        if matches!(self.state, MemberState::Ready | MemberState::Running) {
+            self.succession.inherited = Some(hand_over);
+        }
+    }
+
+    /// The office by a handover that stands up, with whatever copies it brings.
+    fn heir(&self, hand_over: HandOver, context: &mut Context<'_>) -> Option<Won> {
+        let term = self.term() + 1;
+        let evidence = Evidence::Handover(hand_over.handover);
+        let claimant = Claimant { session: self.session, term, peer: self.me };
+        let handover = evidence.handover(claimant, &self.ticket)?;
+        let released = hand_over.released;
+        // Copies that do not stand up are not taken over; the office is.
+        match context.ledger.as_mut() {
+            Some(ledger) => ledger.take_over(handover, released).unwrap_or_default(),
+            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, released).ok(),
+        }
+        Some(Won { term, evidence, packages: BTreeMap::new() })
+    }
+
+    /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
+    pub(in crate::session) fn estate(&self) -> Estate {
+        let others = self.others.iter().filter(|(_, entry)| entry.contact.peer != self.me);
+        let others = others.filter(|(_, entry)| entry.contact.peer != self.host().peer);
+        let host_slot = self.host_slot.clone();
+        let slot = host_slot.as_ref().map(|slot| slot.to_signed());
+        let host = RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away };
+        let mut former_hosts = self.succession.former_hosts.clone();
+        former_hosts.push(self.host().peer);
+        if former_hosts.len() > MAX_HOSTS {
+            former_hosts.remove(0);
+        }
+        Estate {
+            session: self.session,
+            ticket: self.ticket.clone(),
+            version: self.invited.version.clone(),
+            size: self.invited.size,
+            is_running: self.state == MemberState::Running,
+            is_suspended: self.suspended_by_host,
+            running_since: self.running_since,
+            slot: self.slot.clone(),
+            former_hosts,
+            takeover: self.succession.takeover,
+            others: others.cloned().chain([(host_slot, host)]).collect(),
+        }
+    }
+
+    /// A host that is host no more: somebody else is, in `term`.
+    pub(in crate::session) fn deposed(
+        estate: Estate,
+        me: PeerId,
+        term: u32,
+        host: Contact,
+        now: Timestamp,
+    ) -> Self {
+        let (version, size) = (estate.version, estate.size);
+        let mut succession = Succession::new(term);
+        succession.agreed(estate.takeover, estate.former_hosts);
+        succession.begin_term(term, now);
+        Self {
+            session: estate.session,
+            ticket: estate.ticket,
+            me,
+            invited: Invited { host: host.bounded(), billing: Vec::new(), version, size, expires: now },
+            state: if estate.is_running { MemberState::Running } else { MemberState::Ready },
+            suspended_by_host: estate.is_suspended,
+            suspended: false,
+            slot: estate.slot,
+            host_slot: None,
+            others: estate.others,
+            running_since: estate.running_since,
+            why: None,
+            gives_back: false,
+            channel: Channel::default(),
+            keys: Keys::default(),
+            succession,
+        }
+    }
+
+    /// Somebody else is host from now on, and begins a new conversation.
+    pub(in crate::session) fn follow(&mut self, term: u32, host: Contact, now: Timestamp) {
+        self.invited.host = host.bounded();
+        self.channel = Channel::default();
+        self.keys.begin_term();
+        self.succession.begin_term(term, now);
+    }
+
+    /// The new host's first word: this node says what it is, where the host could not know.
+    pub(super) fn claimed(
+        &mut self,
+        claim: Claim,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        if self.state.is_final() {
+            self.channel.say(Message::Leave, context.now);
+            return Ok(());
+        }
+        let seat = claim.roster.members.iter().find(|entry| entry.contact.peer == self.me);
+        let told = seat.map(|entry| entry.state);
+        self.suspended_by_host = claim.suspended;
+        if claim.suspended {
+            self.used(context, outputs)?;
+        }
+        self.take_roster(claim.roster, context, outputs)?;
+        if self.state.is_final() {
+            return Ok(());
+        }
+        if let Some(welcome) = claim.welcome {
+            self.join(&welcome, context, outputs)?;
+        }
+        let entered = self.keys().is_some_and(|keys| keys.term() == self.term());
+        if !entered && self.state.in_group() {
+            self.offer_anew(context)?;
+        }
+        let says = match self.state {
+            MemberState::Running if self.suspended => SeatState::Away,
+            MemberState::Running => SeatState::Joined,
+            MemberState::Ready if self.suspended => SeatState::Away,
+            MemberState::Ready => SeatState::Ready,
+            _ => SeatState::Accepted,
+        };
+        if told != Some(says) && says != SeatState::Accepted {
+            self.say_ready(context.now);
+        }
+        Ok(())
+    }
+}
+
+impl super::super::Host {
+    /// Where this host (`None`), or somebody else, stands in the agreed order.
+    pub(in crate::session) fn place(&self, peer: Option<PeerId>) -> u32 {
+        let right = self.right().ok();
+        let own = right.as_ref().and_then(|right| right.slot());
+        match peer {
+            None => right.as_ref().map_or(u32::MAX, |right| place(right.holder(), own, self.ticket())),
+            Some(peer) => place(peer, self.seats().get(&peer).and_then(|seat| seat.slot()), self.ticket()),
+        }
+    }
+}

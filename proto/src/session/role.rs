@@ -1,0 +1,302 @@
+//! What this node is in a session, and how that changes.
+//!
+//! For: one value for a session on one node, host or member, with what whoever drives it needs to know of either;
+//! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Contact, Host, HostState, Member, Message, RosterEntry,
+    election::{Claimant, VoteRequest, VoteResponse, is_enough},
+    message::Claim,
+    step::{Context, Input, Output, StepError},
+};
+use crate::{
+    group::keys::GroupKeys,
+    identity::PeerId,
+    ids::SessionId,
+    rights::{Slot, Ticket, Verified},
+    time::Timestamp,
+    wire::CommitsResponse,
+};
+
+/// One session, as this node has it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Role {
+    /// It is the host.
+    Host(Box<Host>),
+    /// It was invited.
+    Member(Box<Member>),
+}
+
+/// What stays the same when a member becomes host, or a host a member.
+pub(super) struct Estate {
+    pub(super) session: SessionId,
+    pub(super) ticket: Verified<Ticket>,
+    pub(super) version: String,
+    pub(super) size: u64,
+    pub(super) is_running: bool,
+    pub(super) is_suspended: bool,
+    pub(super) running_since: Option<Timestamp>,
+    /// This node's own; `None` for the ticket's host.
+    pub(super) slot: Option<Verified<Slot>>,
+    pub(super) former_hosts: Vec<PeerId>,
+    pub(super) takeover: Duration,
+    /// Everyone else who has or had a right to be there.
+    pub(super) others: Vec<(Option<Verified<Slot>>, RosterEntry)>,
+}
+
+impl Role {
+    /// Which session.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        match self {
+            Self::Host(host) => host.session(),
+            Self::Member(member) => member.session(),
+        }
+    }
+
+    /// Whose copies are handed out.
+    #[must_use]
+    pub fn ticket(&self) -> &Verified<Ticket> {
+        match self {
+            Self::Host(host) => host.ticket(),
+            Self::Member(member) => member.ticket(),
+        }
+    }
+
+    /// The host, if this node is.
+    #[must_use]
+    pub fn as_host(&self) -> Option<&Host> {
+        match self {
+            Self::Host(host) => Some(host),
+            Self::Member(_) => None,
+        }
+    }
+
+    /// The member, if this node is.
+    #[must_use]
+    pub fn as_member(&self) -> Option<&Member> {
+        match self {
+            Self::Host(_) => None,
+            Self::Member(member) => Some(member),
+        }
+    }
+
+    /// How often the host has changed.
+    #[must_use]
+    pub fn term(&self) -> u32 {
+        match self {
+            Self::Host(host) => host.term(),
+            Self::Member(member) => member.term(),
+        }
+    }
+
+    /// After how long without a sign of the host another one takes over.
+    #[must_use]
+    pub fn takeover(&self) -> Duration {
+        match self {
+            Self::Host(host) => host.takeover(),
+            Self::Member(member) => member.takeover(),
+        }
+    }
+
+    /// Who is or was host.
+    #[must_use]
+    pub fn hosts(&self, me: PeerId) -> BTreeSet<PeerId> {
+        let (now, former) = match self {
+            Self::Host(host) => (me, host.former_hosts()),
+            Self::Member(member) => (member.host().peer, member.former_hosts()),
+        };
+        former.iter().copied().chain([now, self.ticket().host]).collect()
+    }
+
+    /// Who is in the group now, this node not counted; `None` while this node is not in it.
+    #[must_use]
+    pub fn group(&self) -> Option<Vec<Contact>> {
+        match self {
+            Self::Host(host) => host.group(),
+            Self::Member(member) => member.group(),
+        }
+    }
+
+    /// The group's keys, as long as this node is in it.
+    #[must_use]
+    pub fn keys(&self) -> Option<&Arc<GroupKeys>> {
+        match self {
+            Self::Host(host) => host.keys(),
+            Self::Member(member) => member.keys(),
+        }
+    }
+
+    /// ST26: whether the program runs on this node now.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        match self {
+            Self::Host(host) => host.runs(),
+            Self::Member(member) => member.runs(),
+        }
+    }
+
+    /// Whether it pauses.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        match self {
+            Self::Host(host) => host.is_suspended(),
+            Self::Member(member) => member.is_suspended(),
+        }
+    }
+
+    /// Whether the session is over for this node.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::Host(host) => host.state() == HostState::Ended,
+            Self::Member(member) => member.state().is_final(),
+        }
+    }
+
+    /// Whether it is over, and nothing is tried any more.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Host(host) => host.is_settled(),
+            Self::Member(member) => member.state().is_final() && member.due().is_none(),
+        }
+    }
+
+    /// When the machine wants its next [`Input::Tick`].
+    #[must_use]
+    pub fn due(&self) -> Option<Timestamp> {
+        match self {
+            Self::Host(host) => host.due(),
+            Self::Member(member) => member.due(),
+        }
+    }
+
+    /// Whether something is to be said to this peer as soon as it can be reached.
+    #[must_use]
+    pub fn waits_for(&self, peer: PeerId) -> bool {
+        match self {
+            Self::Host(host) => host.waits_for(peer),
+            Self::Member(member) => member.host().peer == peer && member.waits_for_host(),
+        }
+    }
+
+    /// What a peer is to be told was heard of it in this term; `None` if it is no partner of that term's.
+    #[must_use]
+    pub fn expected_of(&self, peer: PeerId, term: u32) -> Option<u64> {
+        match self {
+            Self::Host(host) if host.term() == term => host.expected_of(peer),
+            Self::Member(member) if member.term() == term && member.host().peer == peer => {
+                Some(member.expected())
+            }
+            _ => None,
+        }
+    }
+
+    /// What a peer in epoch `after` missed, if it is in the group.
+    #[must_use]
+    pub fn commits_after(&self, from: PeerId, after: u64) -> CommitsResponse {
+        match self {
+            Self::Host(host) => host.commits_after(from, after),
+            Self::Member(member) => member.commits_after(from, after),
+        }
+    }
+
+    /// What a candidate is to be told, once it has asked ([`Input::VoteAsked`]).
+    #[must_use]
+    pub fn vote_for(&self, from: PeerId, request: &VoteRequest) -> VoteResponse {
+        match self {
+            Self::Member(member) => member.vote_for(from, request),
+            Self::Host(host) => {
+                let epoch = host.keys().map_or(0, |keys| keys.epoch());
+                VoteResponse::Refused { term: host.term(), epoch }
+            }
+        }
+    }
+
+    /// A sign of a host at `now`, of no consequence for what is on disk.
+    pub fn host_heard(&mut self, from: PeerId, term: u32, now: Timestamp) {
+        if let Self::Member(member) = self {
+            member.host_heard(from, term, now);
+        }
+    }
+
+    /// Who of the group can be reached now, of no consequence for what is on disk.
+    pub fn set_present(&mut self, present: BTreeSet<PeerId>) {
+        if let Self::Member(member) = self {
+            member.set_present(present);
+        }
+    }
+
+    /// Takes an input. What changed (the ledger too) must be on disk before the outputs are carried out. On an
+    /// error the machine must be thrown away, and the one before kept.
+    pub fn handle(&mut self, input: Input, context: &mut Context<'_>) -> Result<Vec<Output>, StepError> {
+        let mut outputs = Vec::new();
+        if let Input::Message { from, term, first: 0, messages } = &input
+            && let Some(Message::Claim(claim)) = messages.first()
+        {
+            self.follow(*from, *term, claim, context);
+        }
+        match self {
+            Self::Host(host) => host.handle(input, context, &mut outputs)?,
+            Self::Member(member) => {
+                member.handle(input, context, &mut outputs)?;
+                if let Some(won) = member.won(context) {
+                    let host = Host::succeed(member.estate(), won, context, &mut outputs)?;
+                    *self = Self::Host(Box::new(host));
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// Somebody says that it is host now: this node follows it into its term, if that convinces.
+    fn follow(&mut self, from: PeerId, term: u32, claim: &Claim, context: &Context<'_>) {
+        let claimant = Claimant { session: self.session(), term, peer: from };
+        let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
+        if !named || !self.is_later(claimant) || !self.is_convinced(claimant, claim, context.now) {
+            return;
+        }
+        let me = context.me.peer;
+        match self {
+            Self::Host(host) if host.state() == HostState::Ended => {}
+            Self::Host(host) => {
+                let member = Member::deposed(host.estate(), me, term, claim.roster.host.clone(), context.now);
+                *self = Self::Member(Box::new(member));
+            }
+            Self::Member(member) => member.follow(term, claim.roster.host.clone(), context.now),
+        }
+    }
+
+    /// A later term; or the same, of somebody before the present host in the agreed order.
+    fn is_later(&self, claimant: Claimant) -> bool {
+        let (term, host) = match self {
+            Self::Host(host) => (host.term(), None),
+            Self::Member(member) => (member.term(), Some(member.host().peer)),
+        };
+        let before = || match self {
+            Self::Host(host) => host.place(None) > host.place(Some(claimant.peer)),
+            Self::Member(member) => member.place(member.host().peer) > member.place(claimant.peer),
+        };
+        claimant.term > term || (claimant.term == term && host != Some(claimant.peer) && before())
+    }
+
+    fn is_convinced(&self, claimant: Claimant, claim: &Claim, now: Timestamp) -> bool {
+        if claim.evidence.handover(claimant, self.ticket()).is_some() {
+            return true;
+        }
+        let (known, has_lost_host) = match self {
+            Self::Host(host) => (host.voters(), false),
+            Self::Member(member) => (member.voters(), member.has_lost_host(now)),
+        };
+        if is_enough(claim.evidence.voters(claimant, &known).len(), known.len()) {
+            return true;
+        }
+        let left = claim.roster.voters(self.ticket());
+        has_lost_host && is_enough(claim.evidence.voters(claimant, &left).len(), left.len())
+    }
+}

@@ -1,0 +1,296 @@
+//! The group's keys through every change of its members, and of its host.
+
+use super::*;
+use crate::session::{
+    Claim, VoteResponse,
+    election::{Evidence, Vote},
+};
+
+/// A session of a host and `members` members that runs.
+fn running(copies: u32, members: usize) -> World {
+    let mut world = World::new(copies, members, Tariff::FREE);
+    world.settle();
+    world
+}
+
+/// Until the session's patience with its host is over, for everyone who is up.
+fn wait_for_successor(world: &mut World) {
+    for _ in 0..40 {
+        world.tick(TAKEOVER / 8);
+        world.deliver_all();
+    }
+}
+
+fn hosts(world: &World) -> Vec<usize> {
+    let is_host = |i: &usize| !world.down.contains(i) && world.role(*i).unwrap().as_host().is_some();
+    world.everyone().into_iter().filter(is_host).collect()
+}
+
+#[test]
+fn keys_are_those_of_the_group_through_join_leave_and_removal() {
+    let mut world = running(4, 4);
+    world.agree(&[0, 1, 2, 3, HOST]);
+    world.tell(0, Input::Leave);
+    world.settle();
+    world.agree(&[1, 2, 3, HOST]);
+    assert!(world.members[0].as_ref().unwrap().keys().is_none());
+    let gone = world.identities[1].peer();
+    world.tell_host(Input::Remove(gone)).unwrap();
+    assert!(!world.host().keys().unwrap().members().contains_key(&gone), "at once");
+    world.settle();
+    world.agree(&[2, 3, HOST]);
+    let again = contact(&world.identities[0], "m");
+    world.tell_host(Input::Invite(vec![again])).unwrap();
+    world.settle();
+    world.agree(&[0, 2, 3, HOST]);
+}
+
+#[test]
+fn keys_are_refreshed_after_a_while() {
+    let mut world = running(2, 2);
+    let before = world.host().keys().unwrap().epoch();
+    let due = world.host().due().expect("a refresh is due");
+    world.tick(due.since(world.now));
+    world.settle();
+    assert_eq!(world.host().keys().unwrap().epoch(), before + 1);
+    world.agree(&[0, 1, HOST]);
+}
+
+#[test]
+fn a_commit_that_was_missed_is_had_from_another_member_when_the_host_is_gone() {
+    let mut world = running(3, 3);
+    // Member 2 leaves; the host tells member 0 alone, and is gone.
+    world.tell(2, Input::Leave);
+    while let Some(parcel) = world.parcels.pop() {
+        if parcel.to != 1 {
+            world.deliver(parcel);
+        }
+    }
+    world.down.insert(HOST);
+    let newest = world.role(0).unwrap().keys().unwrap().epoch();
+    assert_eq!(world.role(1).unwrap().keys().unwrap().epoch() + 1, newest);
+    world.tell(1, Input::Behind(newest));
+    world.deliver_all();
+    assert_eq!(world.role(1).unwrap().keys().unwrap().epoch(), newest);
+    assert_eq!(world.entered[&1].epoch(), newest);
+}
+
+#[test]
+fn a_hint_of_an_epoch_that_does_not_exist_costs_a_bounded_number_of_questions() {
+    let mut world = running(2, 2);
+    world.tell(0, Input::Behind(u64::MAX));
+    world.deliver_all();
+    let due = world.role(0).unwrap().due().expect("the host may be lost yet");
+    assert!(due >= world.now + TAKEOVER, "nobody is asked again: {due:?}");
+    world.agree(&[0, 1, HOST]);
+}
+
+#[test]
+fn who_lost_its_keys_is_let_in_anew() {
+    let mut world = running(2, 2);
+    // A commit that does not stand up, as if this node's state had been lost.
+    let broken = crate::session::Change {
+        commit: crate::group::keys::Commit { epoch: 3, bytes: vec![1, 2, 3] },
+        added: Vec::new(),
+    };
+    let before = world.host().keys().unwrap().epoch();
+    world.tell(0, from_host(&world, 0, Message::Keys(Box::new(broken))));
+    // The host's own numbering is one behind now: it says something, which is taken for the broken one.
+    world.tell_host(Input::Suspend).unwrap();
+    world.settle();
+    assert_eq!(world.host().keys().unwrap().epoch(), before + 2, "out and in again");
+    world.agree(&[0, 1, HOST]);
+}
+
+#[test]
+fn when_the_host_does_not_come_back_the_first_in_order_takes_over() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    world.tick(TAKEOVER / 2);
+    world.deliver_all();
+    assert!(hosts(&world).is_empty(), "not before the time that the session states");
+    wait_for_successor(&mut world);
+    let first =
+        (0..3).min_by_key(|i| world.ledger().slot_of(world.identities[*i].peer()).unwrap().k).unwrap();
+    assert_eq!(hosts(&world), [first]);
+    let role = world.role(first).unwrap();
+    assert_eq!(role.term(), 1);
+    assert!(role.runs(), "the program goes on");
+    world.agree(&[0, 1, 2]);
+    assert!((0..3).all(|i| world.role(i).unwrap().term() == 1));
+
+    // It has no copies, and can do what a host does without.
+    let other = (first + 1) % 3;
+    let gone = world.identities[other].peer();
+    world.step(first, Input::Remove(gone)).unwrap();
+    world.parcels.retain(|parcel| parcel.to != HOST);
+    world.deliver_all();
+    assert_eq!(world.member(other).state(), MemberState::Removed);
+
+    // The old host is back: somebody else is host now.
+    world.down.remove(&HOST);
+    world.crash(HOST);
+    world.step(first, Input::Reachable(world.host_identity.peer())).unwrap();
+    world.settle();
+    assert!(world.host.as_member().is_some_and(|member| member.runs()));
+    let last = 3 - first - other;
+    world.agree(&[first, last, HOST]);
+    let right = world.host.as_member().unwrap().right().expect("the ticket's host needs no slot");
+    assert_eq!(right.holder(), world.host_identity.peer());
+}
+
+#[test]
+fn a_host_that_comes_back_in_time_is_host_still() {
+    let mut world = running(2, 2);
+    world.down.insert(HOST);
+    for _ in 0..3 {
+        world.tick(TAKEOVER / 4);
+        world.deliver_all();
+    }
+    world.down.remove(&HOST);
+    world.crash(HOST);
+    wait_for_successor(&mut world);
+    assert_eq!(hosts(&world), [HOST]);
+    assert!((0..2).all(|i| world.role(i).unwrap().term() == 0));
+    world.agree(&[0, 1, HOST]);
+}
+
+#[test]
+fn a_single_member_takes_nothing_over() {
+    let mut world = running(1, 1);
+    world.down.insert(HOST);
+    wait_for_successor(&mut world);
+    assert!(hosts(&world).is_empty());
+    assert!(world.role(0).unwrap().runs(), "and goes on");
+}
+
+#[test]
+fn members_that_still_hear_their_host_give_no_vote() {
+    let mut world = running(3, 3);
+    let request = VoteRequest {
+        session: SESSION,
+        term: 1,
+        epoch: u64::MAX,
+        candidate: contact(&world.identities[0], "m"),
+    };
+    let from = world.identities[0].peer();
+    world.tell(1, Input::VoteAsked { from, request: request.clone() });
+    assert!(matches!(world.role(1).unwrap().vote_for(from, &request), VoteResponse::Refused { .. }));
+}
+
+#[test]
+fn one_vote_a_term_also_after_a_crash() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    world.now = world.now + TAKEOVER;
+    let ask = |world: &World, i: usize| VoteRequest {
+        session: SESSION,
+        term: 1,
+        epoch: u64::MAX,
+        candidate: contact(&world.identities[i], "m"),
+    };
+    let (one, other) = (world.identities[0].peer(), world.identities[2].peer());
+    let (for_one, for_other) = (ask(&world, 0), ask(&world, 2));
+    world.tell(1, Input::VoteAsked { from: one, request: for_one.clone() });
+    world.crash(1);
+    world.now = world.now + TAKEOVER;
+    world.tell(1, Input::VoteAsked { from: other, request: for_other.clone() });
+    let role = world.role(1).unwrap();
+    assert!(matches!(role.vote_for(other, &for_other), VoteResponse::Refused { .. }));
+    assert!(matches!(role.vote_for(one, &for_one), VoteResponse::Granted { .. }), "the same, again");
+}
+
+/// What an impostor would send.
+fn claim_of(world: &World, i: usize, term: u32, voters: &[usize]) -> Input {
+    let candidate = world.identities[i].peer();
+    let vote = |voter: &usize| {
+        let identity = world.identity(*voter);
+        let (voter, at) = (identity.peer(), world.now);
+        sign(&Vote { session: SESSION, term, candidate, voter, at }, identity).unwrap().to_signed()
+    };
+    let members = world.member(i).roster().cloned().collect();
+    let slot = world.member(i).slot().unwrap().to_signed();
+    let roster = super::super::Roster {
+        term,
+        host: contact(&world.identities[i], "m"),
+        host_slot: Some(slot),
+        former_hosts: vec![world.host_identity.peer()],
+        takeover: TAKEOVER,
+        members,
+    };
+    let (evidence, state) = (Evidence::Votes(voters.iter().map(vote).collect()), HostState::Running);
+    let claim = Claim { evidence, roster, welcome: None, state, suspended: false };
+    Input::Message { from: candidate, term, first: 0, messages: vec![Message::Claim(Box::new(claim))] }
+}
+
+#[test]
+fn a_claim_without_the_votes_deposes_nobody() {
+    let mut world = running(3, 3);
+    for voters in [&[][..], &[0], &[0, 0, 0], &[0, HOST]] {
+        let claim = claim_of(&world, 0, 1, voters);
+        world.tell_host(claim.clone()).unwrap();
+        world.tell(1, claim);
+        assert_eq!(hosts(&world), [HOST], "{voters:?}");
+        assert_eq!(world.role(1).unwrap().term(), 0, "{voters:?}");
+    }
+    // Who has lost its host is not fooled either: one of three, and the vote of somebody who is no member.
+    world.now = world.now + TAKEOVER;
+    let claim = claim_of(&world, 0, 1, &[0, HOST]);
+    world.tell(1, claim);
+    assert_eq!(world.role(1).unwrap().term(), 0);
+    let claim = claim_of(&world, 0, 1, &[0, 1]);
+    world.tell_host(claim).unwrap();
+    assert!(world.host.as_member().is_some(), "two of three are enough");
+}
+
+#[test]
+fn a_host_hands_over_with_the_copies_that_are_left() {
+    let mut world = running(4, 2);
+    let successor = world.identities[1].peer();
+    world.tell_host(Input::HandOver(successor)).unwrap();
+    assert_eq!(world.ledger().left(), 0, "nothing is given out here any more");
+    world.settle();
+    assert_eq!(hosts(&world), [1]);
+    world.agree(&[0, 1, HOST]);
+    assert_eq!(world.ledgers[&1].left(), 2);
+
+    // Its copies are good: for two more, and no third.
+    let newcomers: Vec<_> = (20..23).map(|seed| Identity::from_seed(&[seed; 32])).collect();
+    world.identities.extend(newcomers);
+    world.members.extend([None, None, None]);
+    let invited = (2..5).map(|i| contact(&world.identities[i], "m")).collect();
+    world.step(1, Input::Invite(invited)).unwrap();
+    world.settle();
+    let states: Vec<_> = (2..5).map(|i| world.member(i).state()).collect();
+    let count = |state| states.iter().filter(|other| **other == state).count();
+    assert_eq!((count(MemberState::Running), count(MemberState::Refused)), (2, 1), "{states:?}");
+
+    // And back again.
+    let first = world.host_identity.peer();
+    world.step(1, Input::HandOver(first)).unwrap();
+    world.settle();
+    assert_eq!(hosts(&world), [HOST]);
+    assert_eq!(world.role(HOST).unwrap().term(), 2);
+}
+
+#[test]
+fn two_parts_of_a_group_that_was_torn_apart_end_with_one_host() {
+    let mut world = running(5, 5);
+    // Members 0 and 1 with the host here, 2, 3 and 4 there.
+    let here = |i: usize| matches!(i, 0 | 1 | HOST);
+    for _ in 0..60 {
+        world.tick_apart(TAKEOVER / 8, here);
+        while let Some(parcel) = world.parcels.pop() {
+            if here(parcel.from) == here(parcel.to) {
+                world.deliver(parcel);
+            }
+        }
+    }
+    let apart = hosts(&world);
+    assert_eq!(apart.len(), 2, "{apart:?}");
+    world.settle();
+    let together = hosts(&world);
+    assert_eq!(together.len(), 1, "{together:?}");
+    assert_ne!(together, [HOST], "the higher term");
+    world.agree(&[0, 1, 2, 3, 4, HOST]);
+}
