@@ -25,6 +25,10 @@ const MAX_KINDS: usize = 512;
 pub(super) enum Complaint {
     #[error("who says it is not a member")]
     NotAMember,
+    #[error("who asks for updates is not a member")]
+    AskedByNonMember,
+    #[error("who asks for updates is being answered already")]
+    AsksTooMuch,
     #[error("it is no frame of a lane")]
     NoLane,
     #[error("it is more than one member may say")]
@@ -68,6 +72,8 @@ impl Complaint {
             Self::ForgedUpdate(_) => 8,
             Self::Full => 9,
             Self::Busy => 10,
+            Self::AskedByNonMember => 20,
+            Self::AsksTooMuch => 21,
             Self::AnotherSession => 18,
             Self::Stranger(_) => 19,
             Self::Closed(OpenError::Malformed) => 11,
@@ -96,7 +102,15 @@ impl Complaint {
 #[derive(Debug)]
 pub(super) struct Complaints {
     session: SessionId,
-    told: HashMap<(PeerId, u8), Told>,
+    told: HashMap<Kind, Told>,
+}
+
+/// Whose, and what. Those who are no members are told as one: there may be any number of them.
+type Kind = (Option<PeerId>, u8);
+
+fn kind_of(author: PeerId, complaint: &Complaint) -> Kind {
+    let is_member = !matches!(complaint, Complaint::NotAMember | Complaint::AskedByNonMember);
+    (is_member.then_some(author), complaint.kind())
 }
 
 #[derive(Debug)]
@@ -113,7 +127,7 @@ impl Complaints {
 
     /// Something that `author` said, in that lane if it is known, is dropped.
     pub(super) fn tell(&mut self, author: PeerId, lane: Option<Lane>, complaint: &Complaint) {
-        let Some(in_all) = self.count((author, complaint.kind()), Instant::now()) else { return };
+        let Some(in_all) = self.count(kind_of(author, complaint), Instant::now()) else { return };
         let session = self.session;
         if complaint.is_common(lane) {
             tracing::debug!(%session, %author, ?lane, in_all, why = %complaint, "what a member said is dropped");
@@ -123,7 +137,7 @@ impl Complaints {
     }
 
     /// How many there were, if it is to be told now.
-    fn count(&mut self, kind: (PeerId, u8), now: Instant) -> Option<u64> {
+    fn count(&mut self, kind: Kind, now: Instant) -> Option<u64> {
         if let Some(told) = self.told.get_mut(&kind) {
             told.in_all += 1;
             let is_due = now.saturating_duration_since(told.at) >= EVERY;
@@ -148,7 +162,7 @@ impl Complaints {
 impl Complaints {
     /// How many there were of that kind.
     pub(super) fn times(&self, author: PeerId, complaint: &Complaint) -> u64 {
-        self.told.get(&(author, complaint.kind())).map_or(0, |told| told.in_all)
+        self.told.get(&kind_of(author, complaint)).map_or(0, |told| told.in_all)
     }
 }
 
@@ -167,11 +181,11 @@ mod tests {
     #[test]
     fn each_kind_is_told_at_once_and_then_once_a_second() {
         let (mut complaints, start) = (Complaints::new(SessionId([1; 16])), Instant::now());
-        let forged = (peer(1), Complaint::Closed(OpenError::Forged).kind());
-        let replay = (peer(1), Complaint::Closed(OpenError::Replay).kind());
+        let forged = kind_of(peer(1), &Complaint::Closed(OpenError::Forged));
+        let replay = kind_of(peer(1), &Complaint::Closed(OpenError::Replay));
         assert_eq!(complaints.count(forged, start), Some(1));
         assert_eq!(complaints.count(replay, start), Some(1), "another kind");
-        assert_eq!(complaints.count((peer(2), forged.1), start), Some(1), "another member");
+        assert_eq!(complaints.count((Some(peer(2)), forged.1), start), Some(1), "another member");
         for _ in 0..99 {
             assert_eq!(complaints.count(forged, start), None);
         }
@@ -182,10 +196,13 @@ mod tests {
     #[test]
     fn a_flood_of_kinds_takes_no_more_room() {
         let (mut complaints, start) = (Complaints::new(SessionId([1; 16])), Instant::now());
-        let told = (0..600).filter(|n| complaints.count((peer(*n), 0), start).is_some()).count();
+        let told = (0..600).filter(|n| complaints.count((Some(peer(*n)), 0), start).is_some()).count();
         assert_eq!((told, complaints.told.len()), (MAX_KINDS, MAX_KINDS));
-        assert_eq!(complaints.count((peer(600), 0), start + EVERY), Some(1), "old ones make room");
+        assert_eq!(complaints.count((Some(peer(600)), 0), start + EVERY), Some(1), "old ones make room");
         assert_eq!(complaints.told.len(), 1);
+        let strangers = (0..600).map(|n| kind_of(peer(n), &Complaint::NotAMember));
+        let told = strangers.filter(|kind| complaints.count(*kind, start + EVERY).is_some()).count();
+        assert_eq!((told, complaints.told.len()), (1, 2), "any number of strangers");
     }
 
     #[test]

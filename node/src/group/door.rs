@@ -28,6 +28,8 @@ use super::complaint::Complaint;
 
 /// How many updates of one member may wait for the writer.
 const MAX_QUEUED_OF_ONE: usize = 256;
+/// How many questions of one member are answered at a time.
+const MAX_ASKED_BY_ONE: usize = 2;
 
 /// Why this node's words do not go out.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +47,9 @@ pub(super) struct Said {
     pub(super) lane: Lane,
     pub(super) plaintext: Vec<u8>,
 }
+
+/// What becomes of a frame of somebody's.
+pub(super) type Opened = (PeerId, Result<Said, Shut>);
 
 /// What becomes of a packet that is not opened.
 #[derive(Debug)]
@@ -67,12 +72,16 @@ struct Member {
     left: [Allowance; Lane::ALL.len()],
     /// Places in the writer's queue.
     places: Arc<Semaphore>,
+    /// Answers that it may be waiting for.
+    answers: Arc<Semaphore>,
 }
 
 impl Member {
     fn new(now: Timestamp) -> Self {
         let left = Lane::ALL.map(|lane| Allowance::new(Limits::of(lane), now));
-        Self { left, places: Arc::new(Semaphore::new(MAX_QUEUED_OF_ONE)) }
+        let [places, answers] =
+            [MAX_QUEUED_OF_ONE, MAX_ASKED_BY_ONE].map(|most| Arc::new(Semaphore::new(most)));
+        Self { left, places, answers }
     }
 }
 
@@ -91,11 +100,7 @@ impl Door {
     }
 
     /// The keys of the next epoch; see [`Lanes::enter`]. What waited for them comes out.
-    pub(super) fn enter(
-        &mut self,
-        keys: &GroupKeys,
-        now: Timestamp,
-    ) -> Result<Vec<(PeerId, Result<Said, Shut>)>, EnterError> {
+    pub(super) fn enter(&mut self, keys: &GroupKeys, now: Timestamp) -> Result<Vec<Opened>, EnterError> {
         match &mut self.lanes {
             Some(lanes) => lanes.enter(keys, now)?,
             None => self.lanes = Some(Lanes::new(keys, self.boot)?),
@@ -169,5 +174,11 @@ impl Door {
     pub(super) fn place(&self, author: &PeerId) -> Result<OwnedSemaphorePermit, Complaint> {
         let places = &self.members.get(author).ok_or(Complaint::NotAMember)?.places;
         Arc::clone(places).try_acquire_owned().map_err(|_| Complaint::Busy)
+    }
+
+    /// Whether `asker` is to be answered; for as long as what is returned is kept.
+    pub(super) fn answer(&self, asker: &PeerId) -> Result<OwnedSemaphorePermit, Complaint> {
+        let answers = &self.members.get(asker).ok_or(Complaint::AskedByNonMember)?.answers;
+        Arc::clone(answers).try_acquire_owned().map_err(|_| Complaint::AsksTooMuch)
     }
 }

@@ -10,24 +10,24 @@ use std::{
 };
 
 use parlor_proto::{
-    group::{Heads, Log, MAX_COVERED, MAX_NUMBER, MAX_UPDATES, Update, Verdict, lanes::Lane},
+    group::{Log, MAX_UPDATES, Update, Verdict, lanes::Lane},
     identity::{Identity, PeerId},
-    rights::{Signed, Verified, sign},
+    rights::{Signed, Verified},
 };
 use rand::seq::IteratorRandom as _;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Command, Inner, PostError,
-    complaint::Complaint,
+    batch::Batch,
     door::SayError,
     pull::{self, Pulls},
 };
-use crate::{clock, store::StoreError};
+use crate::clock;
 
 /// Most commands that go to disk in one transaction.
 const BATCH: usize = 128;
@@ -57,19 +57,6 @@ enum Work {
     Pulled(PeerId, Signed<Update>),
     /// The end of an answer: whether there is more.
     PullEnd(PeerId, bool),
-}
-
-/// One transaction's worth.
-struct Batch {
-    log: Log,
-    serial: u64,
-    appended: Vec<(u64, Verified<Update>)>,
-    /// The last of those, if it is one that counts.
-    checkpoint: Option<Verified<Update>>,
-    /// Whose updates have to be weighed again then.
-    weighed: Vec<PeerId>,
-    replies: Vec<(u64, oneshot::Sender<Result<u64, PostError>>)>,
-    own: Vec<Verified<Update>>,
 }
 
 impl Driver {
@@ -151,10 +138,16 @@ impl Driver {
     fn take(&mut self, inner: &Inner, work: Work, batch: &mut Batch) {
         match work {
             Work::Command(Command::Post { payload, is_checkpoint, reply }) => {
-                self.post(inner, payload, is_checkpoint, reply, batch);
+                let hosts = self.hosts.borrow();
+                let posted = batch.post(inner, &self.identity, &hosts, payload, is_checkpoint);
+                match posted {
+                    Ok(serial) => batch.replies.push((serial, reply)),
+                    // Whoever posted may have stopped waiting.
+                    Err(error) => drop(reply.send(Err(error))),
+                }
             }
             Work::Command(Command::Heard(author, update, _place)) => {
-                if self.heard(inner, author, update, batch) == Some(Verdict::Gap) {
+                if batch.heard(inner, &self.hosts.borrow(), author, update) == Some(Verdict::Gap) {
                     self.pulls.want(author);
                 }
             }
@@ -170,7 +163,7 @@ impl Driver {
             Work::Command(Command::Pulled(..)) => {}
             Work::Pulled(peer, update) => {
                 // A gap in what was pulled is the peer's fault: no use asking it again for that.
-                let verdict = self.heard(inner, peer, update, batch);
+                let verdict = batch.heard(inner, &self.hosts.borrow(), peer, update);
                 if matches!(verdict, Some(Verdict::Append | Verdict::Checkpoint)) {
                     self.pulls.progress(peer);
                 }
@@ -179,107 +172,22 @@ impl Driver {
         }
     }
 
-    fn post(
-        &self,
-        inner: &Inner,
-        payload: Vec<u8>,
-        is_checkpoint: bool,
-        reply: oneshot::Sender<Result<u64, PostError>>,
-        batch: &mut Batch,
-    ) {
-        let hosts = self.hosts.borrow().clone();
-        let is_checkpoint = is_checkpoint && hosts.contains(&inner.me);
-        let covers = is_checkpoint.then(|| batch.log.heads().clone());
-        match self.own(inner, payload, covers, &batch.log) {
-            Ok(update) => {
-                match is_checkpoint {
-                    true => batch.cover(update.clone()),
-                    false => batch.append(update.clone()),
-                }
-                batch.own.push(update);
-                batch.replies.push((batch.serial, reply));
-            }
-            // Whoever posted may have stopped waiting.
-            Err(error) => drop(reply.send(Err(error))),
-        }
-    }
-
-    /// The next update of this node.
-    fn own(
-        &self,
-        inner: &Inner,
-        payload: Vec<u8>,
-        covers: Option<Heads>,
-        log: &Log,
-    ) -> Result<Verified<Update>, PostError> {
-        let (session, sender) = (inner.session, inner.me);
-        let covered = covers.as_ref().map_or(0, |covers| covers.0.len());
-        if covered > MAX_COVERED {
-            return Err(PostError::TooManyCovered);
-        }
-        let (len, most) = (payload.len(), Update::max_payload(covered));
-        if len > most {
-            return Err(PostError::TooLarge { len, most });
-        }
-        let (number, is_checkpoint) = (log.next(&sender), covers.is_some());
-        let update = Update { session, sender, number, at: clock::now(), payload, covers };
-        if number > MAX_NUMBER {
-            return Err(PostError::Full);
-        }
-        let update = sign(&update, &self.identity).map_err(|error| {
-            tracing::error!(%session, %error, "an update of this node cannot be signed");
-            PostError::Closed
-        })?;
-        match is_checkpoint || log.has_room(&sender, update.bytes().len()) {
-            true => Ok(update),
-            false => Err(PostError::Full),
-        }
-    }
-
-    /// An update that somebody else brought: `by` gossip or in an answer. `None` if it is nothing for this log.
-    fn heard(&self, inner: &Inner, by: PeerId, update: Signed<Update>, batch: &mut Batch) -> Option<Verdict> {
-        let claimed = update.unverified();
-        let complaint = match claimed.sender {
-            _ if claimed.session != inner.session => Some(Complaint::AnotherSession),
-            sender => (!inner.is_author(&sender)).then_some(Complaint::Stranger(sender)),
-        };
-        if let Some(complaint) = complaint {
-            inner.complain(by, Some(Lane::Updates), &complaint);
-            return None;
-        }
-        let verdict = batch.log.judge(claimed, update.bytes().len(), &self.hosts.borrow());
-        match verdict {
-            Verdict::Duplicate | Verdict::Gap => {}
-            Verdict::Full => inner.complain(by, Some(Lane::Updates), &Complaint::Full),
-            Verdict::Append | Verdict::Checkpoint => match update.verify() {
-                Ok(update) if verdict == Verdict::Checkpoint => batch.cover(update),
-                Ok(update) => batch.append(update),
-                Err(error) => {
-                    inner.complain(by, Some(Lane::Updates), &error.into());
-                    return None;
-                }
-            },
-        }
-        Some(verdict)
-    }
-
-    async fn commit(&mut self, inner: &Arc<Inner>, batch: Batch) {
+    async fn commit(&mut self, inner: &Arc<Inner>, mut batch: Batch) {
         if batch.appended.is_empty() {
             return;
         }
-        let (log, serial) = (batch.log.clone(), batch.serial);
-        match write(inner, log, &batch).await {
-            Ok(log) => self.written(inner, log, serial),
-            Err(error) => {
-                let error = Arc::new(error);
-                tracing::error!(session = %inner.session, %error, "updates could not be written");
-                // Whoever posted may have stopped waiting: then nobody needs the reply.
-                for (_, reply) in batch.replies {
-                    let _ = reply.send(Err(PostError::Store(Arc::clone(&error))));
-                }
-                return;
+        if let Err(error) = batch.write(inner).await {
+            let error = Arc::new(error);
+            tracing::error!(session = %inner.session, %error, "updates could not be written");
+            // Whoever posted may have stopped waiting: then nobody needs the reply.
+            for (_, reply) in batch.replies {
+                let _ = reply.send(Err(PostError::Store(Arc::clone(&error))));
             }
+            // What cannot be written need not be fetched, until something new happens.
+            self.pulls.give_up();
+            return;
         }
+        self.written(inner, batch.log, batch.serial);
         for (serial, reply) in batch.replies {
             let _ = reply.send(Ok(serial));
         }
@@ -306,17 +214,14 @@ impl Driver {
                     return;
                 }
             };
-            let is_new = |covers: &Heads| covers.ahead_of(self.log.bases()).next().is_some();
-            if checkpoint.covers.as_ref().is_some_and(is_new) {
-                let mut batch = Batch::new(&self.log, *self.newest.borrow());
-                batch.weighed = batch.log.covered(&checkpoint);
-                batch.checkpoint = Some(checkpoint);
-                let serial = batch.serial;
-                match write(inner, batch.log.clone(), &batch).await {
-                    Ok(log) => self.written(inner, log, serial),
-                    Err(error) => {
-                        tracing::error!(session = %inner.session, %error, "a checkpoint could not be noted");
-                    }
+            let mut batch = Batch::new(&self.log, *self.newest.borrow());
+            if !batch.recognise(checkpoint) {
+                continue;
+            }
+            match batch.write(inner).await {
+                Ok(()) => self.written(inner, batch.log, batch.serial),
+                Err(error) => {
+                    tracing::error!(session = %inner.session, %error, "a checkpoint could not be noted");
                 }
             }
         }
@@ -375,50 +280,5 @@ impl Driver {
                 let _ = commands.send(Command::Pulled(peer, response)).await;
             });
         }
-    }
-}
-
-/// One transaction: the updates, and what the checkpoint lets go of. Returns the log as it is then.
-async fn write(inner: &Inner, mut log: Log, batch: &Batch) -> Result<Log, StoreError> {
-    let (store, session) = (&inner.store, inner.session);
-    let mut write = store.write().await?;
-    for (serial, update) in &batch.appended {
-        store.put_update(&mut write, *serial, update).await?;
-    }
-    if let Some(covers) = batch.checkpoint.as_ref().and_then(|checkpoint| checkpoint.covers.as_ref()) {
-        store.let_go(&mut write, session, covers, batch.serial).await?;
-        for sender in &batch.weighed {
-            let bytes = store.weight(&mut write, session, *sender).await?;
-            log.weighed(*sender, bytes);
-        }
-    }
-    write.commit().await?;
-    Ok(log)
-}
-
-impl Batch {
-    fn new(log: &Log, serial: u64) -> Self {
-        Self {
-            log: log.clone(),
-            serial,
-            appended: Vec::new(),
-            checkpoint: None,
-            weighed: Vec::new(),
-            replies: Vec::new(),
-            own: Vec::new(),
-        }
-    }
-
-    fn append(&mut self, update: Verified<Update>) {
-        self.log.appended(&update, update.bytes().len());
-        self.serial += 1;
-        self.appended.push((self.serial, update));
-    }
-
-    fn cover(&mut self, update: Verified<Update>) {
-        self.weighed = self.log.covered(&update);
-        self.serial += 1;
-        self.appended.push((self.serial, update.clone()));
-        self.checkpoint = Some(update);
     }
 }

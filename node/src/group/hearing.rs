@@ -16,7 +16,7 @@ use parlor_proto::{
 };
 
 use super::{
-    Beacon, Command, Inner, Pace, PostError, Realtime,
+    Beacon, Command, Inner, Realtime,
     complaint::Complaint,
     door::{Door, Said, Shut},
 };
@@ -27,10 +27,6 @@ impl Inner {
         self.door.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn is_author(&self, peer: &PeerId) -> bool {
         self.authors.read().unwrap_or_else(PoisonError::into_inner).contains_key(peer)
     }
@@ -38,29 +34,6 @@ impl Inner {
     /// Something that `author` said is dropped.
     pub(super) fn complain(&self, author: PeerId, lane: Option<Lane>, complaint: &Complaint) {
         self.complaints.lock().unwrap_or_else(PoisonError::into_inner).tell(author, lane, complaint);
-    }
-
-    /// Waits until this node may post an update with a packet of `len` bytes.
-    pub(super) async fn keep_pace(&self, len: usize) -> Result<(), PostError> {
-        loop {
-            let wait = {
-                let mut pace = self.pace();
-                if pace.updates.spend(len, clock::now()) {
-                    return Ok(());
-                }
-                pace.updates.wait(len)
-            };
-            tokio::select! {
-                () = self.stop.cancelled() => return Err(PostError::Closed),
-                () = tokio::time::sleep(wait) => {}
-            }
-        }
-    }
-
-    /// To whoever is reached at this moment.
-    pub(super) async fn publish_realtime(&self, packet: Vec<u8>) {
-        // Fire and forget: what cannot be sent now is of no use later.
-        drop(self.overlay.group_publish(self.session, packet.into()).await);
     }
 
     pub(super) fn enter(&self, keys: &GroupKeys) -> Result<(), EnterError> {

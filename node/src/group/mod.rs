@@ -19,11 +19,14 @@
 //! | what is kept of one member's updates | no more of them until the host makes a checkpoint |
 //! | pulls under way | the next one waits for one to end; answers to others wait their turn |
 
+mod batch;
 mod complaint;
 mod door;
 mod driver;
+mod error;
 mod hearing;
 mod pull;
+mod saying;
 #[cfg(test)]
 mod tests;
 
@@ -34,23 +37,19 @@ use std::{
 
 use bytes::Bytes;
 use parlor_proto::{
-    group::{
-        Control, Heads, MAX_COVERED, MAX_PAYLOAD, MAX_REALTIME, UpdatesRequest, UpdatesResponse,
-        keys::{GroupKeys, MlsError},
-        lanes::{EnterError, Lane},
-        rate::{Allowance, Limits},
-    },
+    group::{Heads, UpdatesRequest, UpdatesResponse, keys::GroupKeys, lanes::EnterError},
     identity::{Identity, PeerId},
     ids::SessionId,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use self::{complaint::Complaints, door::Door};
+pub use self::error::{OpenError, PostError};
+use self::{complaint::Complaints, door::Door, saying::Pace};
 use crate::{
     clock,
     overlay::Overlay,
-    store::{Store, StoreError, StoredUpdate, to_blob},
+    store::{Store, StoreError, StoredUpdate},
 };
 
 /// What may wait for the writer. Beyond, heard updates are dropped (and pulled later); posts wait.
@@ -61,8 +60,6 @@ const REALTIME_LAG: usize = 256;
 const BEACON_LAG: usize = 64;
 /// How many members are answered at a time.
 const MAX_SERVED: usize = 4;
-/// What an update's packet is longer than its payload, bytes, at most.
-const PACKET_OVERHEAD: usize = 1_024;
 
 /// One session's group, on this node. Clones share it; the last one to go ends its task.
 #[derive(Clone)]
@@ -88,7 +85,6 @@ struct Inner {
     store: Store,
     overlay: Overlay,
     authors: RwLock<BTreeMap<PeerId, String>>,
-    members: RwLock<BTreeSet<PeerId>>,
     present: RwLock<BTreeSet<PeerId>>,
     hosts: watch::Sender<BTreeSet<PeerId>>,
     door: Mutex<Door>,
@@ -107,12 +103,6 @@ struct Inner {
     _stop: DropGuard,
 }
 
-/// What this node has left to say.
-struct Pace {
-    updates: Allowance,
-    realtime: Allowance,
-}
-
 /// A realtime message of another member.
 #[derive(Debug, Clone)]
 pub struct Realtime {
@@ -129,34 +119,6 @@ pub struct Beacon {
     pub author: PeerId,
     /// In which term, as it believes.
     pub term: u32,
-}
-
-/// Why a group cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum OpenError {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the group's keys cannot be used: {0}")]
-    Keys(#[from] MlsError),
-}
-
-/// Why an update was not posted.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum PostError {
-    #[error("the session does not take updates any more")]
-    Closed,
-    #[error("the update has {len} bytes: at most {most} are allowed")]
-    TooLarge { len: usize, most: usize },
-    #[error(
-        "this node has posted as much as the session keeps of one member: the host's program has to make a checkpoint first"
-    )]
-    Full,
-    #[error("a checkpoint covers the updates of at most {MAX_COVERED} members: this session had more")]
-    TooManyCovered,
-    #[error("the update was not written: {0}")]
-    Store(#[source] Arc<StoreError>),
 }
 
 /// To the writer.
@@ -192,19 +154,17 @@ impl Group {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (newest_sender, newest) = watch::channel(serial);
         let stop = CancellationToken::new();
-        let own = |lane| Allowance::new(Limits::of(lane), now);
         let inner = Arc::new(Inner {
             session,
             me: identity.peer(),
             store,
             overlay,
             authors: RwLock::default(),
-            members: RwLock::default(),
             present: RwLock::default(),
             hosts: watch::Sender::default(),
             door: Mutex::new(door),
             complaints: Mutex::new(Complaints::new(session)),
-            pace: Mutex::new(Pace { updates: own(Lane::Updates), realtime: own(Lane::Realtime) }),
+            pace: Mutex::new(Pace::new(now)),
             heads: RwLock::new(log.heads().clone()),
             served: Semaphore::new(MAX_SERVED),
             commands,
@@ -264,7 +224,6 @@ impl Group {
     /// Who is in the group now, this node not counted: they get what they lack when they ask.
     pub fn set_members(&self, members: BTreeSet<PeerId>) {
         self.inner.door().set_members(&members, clock::now());
-        *self.inner.members.write().unwrap_or_else(PoisonError::into_inner) = members;
     }
 
     /// Who is or was the session's host: whose checkpoints count.
@@ -307,30 +266,6 @@ impl Group {
         self.inner.me
     }
 
-    /// Posts an update. Once it returns, the update is on disk (under the serial that is returned) and on its
-    /// way to everyone. Waits while this node has said as much as one member may.
-    pub async fn post(&self, payload: Vec<u8>) -> Result<u64, PostError> {
-        self.put(payload, false).await
-    }
-
-    /// Posts an update whose payload replaces every update that is here, the same way; they are let go of everywhere.
-    /// If this node is not and was not the session's host, it is an update like any other. The payload may be shorter
-    /// by [`COVERED_LEN`](parlor_proto::group::COVERED_LEN) for each member of whom it replaces any.
-    pub async fn post_checkpoint(&self, payload: Vec<u8>) -> Result<u64, PostError> {
-        self.put(payload, true).await
-    }
-
-    async fn put(&self, payload: Vec<u8>, is_checkpoint: bool) -> Result<u64, PostError> {
-        if payload.len() > MAX_PAYLOAD {
-            return Err(PostError::TooLarge { len: payload.len(), most: MAX_PAYLOAD });
-        }
-        self.inner.keep_pace(payload.len() + PACKET_OVERHEAD).await?;
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Post { payload, is_checkpoint, reply };
-        self.inner.commands.send(command).await.map_err(|_| PostError::Closed)?;
-        answer.await.map_err(|_| PostError::Closed)?
-    }
-
     /// Up to `most` updates with a serial above `serial`, in this node's order.
     pub async fn updates_after(&self, serial: u64, most: usize) -> Result<Vec<StoredUpdate>, StoreError> {
         self.inner.store.updates_after(self.inner.session, serial, most).await
@@ -340,34 +275,6 @@ impl Group {
     #[must_use]
     pub fn newest(&self) -> watch::Receiver<u64> {
         self.inner.newest.clone()
-    }
-
-    /// Sends to everyone who can be reached at this moment, or to nobody: so it is with more than one member may say,
-    /// and without keys.
-    pub async fn send_realtime(&self, data: Bytes) {
-        let len = data.len();
-        if len > MAX_REALTIME || !self.inner.pace().realtime.spend(len + PACKET_OVERHEAD, clock::now()) {
-            tracing::debug!(session = %self.inner.session, len, "a realtime message is too large, or one too many");
-            return;
-        }
-        let packet = self.inner.door().seal(Lane::Realtime, &data);
-        match packet {
-            Ok(packet) => self.inner.publish_realtime(packet).await,
-            Err(error) => {
-                tracing::debug!(session = %self.inner.session, %error, "a realtime message was not sent")
-            }
-        }
-    }
-
-    /// Says that this node is there, as host in that term; to whom it reaches.
-    pub async fn send_beacon(&self, term: u32) {
-        let packet = self.inner.door().seal(Lane::Control, &to_blob(&Control::Beacon { term }));
-        let session = self.inner.session;
-        match packet {
-            // Whoever does not hear this one hears the next.
-            Ok(packet) => drop(self.inner.overlay.group_publish(session, packet.into()).await),
-            Err(error) => tracing::debug!(%session, %error, "a beacon was not sent"),
-        }
     }
 
     /// Other members' beacons from now on.
@@ -410,11 +317,16 @@ impl Group {
     }
 
     /// What `from` asks for. Nobody but who is a member now gets an answer with content: not the invited, not
-    /// those who have gone.
+    /// those who have gone; nor who asks again and again without waiting.
     pub async fn serve(&self, from: PeerId, request: &UpdatesRequest) -> Result<UpdatesResponse, StoreError> {
-        if !self.inner.members.read().unwrap_or_else(PoisonError::into_inner).contains(&from) {
-            return Ok(UpdatesResponse::default());
-        }
+        let allowed = self.inner.door().answer(&from);
+        let _place = match allowed {
+            Ok(place) => place,
+            Err(complaint) => {
+                self.inner.complain(from, None, &complaint);
+                return Ok(UpdatesResponse::default());
+            }
+        };
         // It is never closed.
         let _turn = self.inner.served.acquire().await.ok();
         pull::answer(&self.inner, &request.have).await

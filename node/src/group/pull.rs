@@ -47,6 +47,11 @@ impl Pulls {
         }
     }
 
+    /// Nobody else is to be asked.
+    pub(super) fn give_up(&mut self) {
+        self.wanted.clear();
+    }
+
     /// Whom to ask now. `at`: whom to ask in place of one, if anybody.
     pub(super) fn due(&mut self, at: impl Fn(PeerId) -> Option<PeerId>) -> Vec<PeerId> {
         let mut due = Vec::new();

@@ -1,6 +1,9 @@
 //! One member that says too much does not keep the others from being heard.
 
-use parlor_proto::group::MAX_RETAINED_BYTES;
+use parlor_proto::group::{
+    MAX_RETAINED_BYTES,
+    rate::{Allowance, Limits, Rate},
+};
 
 use super::*;
 use crate::group::complaint::Complaint;
@@ -52,19 +55,31 @@ async fn each_member_has_its_share_of_the_writers_queue() {
 async fn ones_own_node_holds_back_first() {
     let keys = keys(2, 1);
     let site = Site::start(0, Some(Arc::clone(&keys[0]))).await;
-    // By the machine's clock, which a test cannot pause: so only that it waits, and that closing ends the wait.
-    while site.group.inner.pace().updates.spend(1, clock::now()) {}
+    // So little that nothing passes, however long the test takes.
+    let nearly_none = || {
+        let least = Rate { per_second: 1, burst: 1 };
+        Allowance::new(Limits { messages: least, bytes: least }, clock::now())
+    };
+    site.group.inner.pace().updates = nearly_none();
     let waiting = tokio::spawn({
         let group = site.group.clone();
-        async move { group.inner.keep_pace(16 << 20).await }
+        async move { group.post(b"too much".to_vec()).await }
     });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
+    assert!(site.all().await.is_empty());
+    // Realtime does not wait: it is dropped, unsealed.
+    let sealed = || {
+        let packet = site.group.inner.door().seal(Lane::Realtime, b"").unwrap();
+        u64::from_be_bytes(packet[21..29].try_into().unwrap())
+    };
+    site.group.send_realtime("passes".into()).await;
+    assert_eq!(sealed(), 1);
+    site.group.inner.pace().realtime = nearly_none();
+    site.group.send_realtime("does not".into()).await;
+    assert_eq!(sealed(), 2);
     site.group.close();
     assert!(matches!(waiting.await.unwrap(), Err(PostError::Closed)));
-    // Realtime does not wait: it is dropped.
-    while site.group.inner.pace().realtime.spend(1, clock::now()) {}
-    tokio::time::timeout(PATIENCE, site.group.send_realtime(vec![0; MAX_REALTIME].into())).await.unwrap();
 }
 
 #[tokio::test]
@@ -91,6 +106,18 @@ async fn what_is_kept_of_one_member_is_bounded_until_a_checkpoint() {
     until(async || site.all().await.len() == 3).await;
     let expected = [(0, 2, "all of it"), (0, 3, "more"), (1, 2, "more")];
     assert_eq!(site.all().await, expected.map(|(sender, number, text)| (sender, number, text.to_owned())));
+}
+
+#[tokio::test]
+async fn a_member_that_asks_all_the_time_does_not_keep_others_from_being_answered() {
+    let site = Site::with(0, None, &[update(0, 1, "asked for")]).await;
+    let request = UpdatesRequest { session: SESSION, have: Heads::default() };
+    let ask = async |number| site.group.serve(peer(number), &request).await.unwrap().updates.len();
+    let asked = [1, 1, 1, 1, 2, 9].map(ask);
+    assert_eq!(futures::future::join_all(asked).await, [1, 1, 0, 0, 1, 0]);
+    assert_eq!(site.complaints(1, &Complaint::AsksTooMuch), 2);
+    assert_eq!(site.complaints(9, &Complaint::AskedByNonMember), 1);
+    assert_eq!(ask(1).await, 1, "one after the other");
 }
 
 #[tokio::test]

@@ -19,9 +19,9 @@ use std::{
 
 use parlor_proto::{
     group::{
-        Update,
+        Control, MAX_PAYLOAD, MAX_REALTIME, Update,
         keys::{Applied, Commit, KeyOffer, Staged},
-        lanes::Lanes,
+        lanes::{Lane, Lanes},
     },
     rights::{Signed, Verified, sign},
     time::Timestamp,
@@ -31,7 +31,11 @@ use tempfile::TempDir;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
-use crate::overlay::{self, Config, Event};
+use crate::{
+    clock,
+    overlay::{self, Config, Event},
+    store::to_blob,
+};
 
 const SESSION: SessionId = SessionId([0x6a; 16]);
 /// Generous: only a test that fails waits for it.

@@ -178,6 +178,19 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_says_so_and_nothing_else_does() {
+        let plain = send(r#"{"payload":1}"#).content().unwrap();
+        assert!(!plain.checkpoint);
+        assert_eq!(serde_json::to_string(&plain).unwrap(), r#"{"payload":1}"#, "as other hosts write it");
+        let summed_up = send(r#"{"payload":1,"checkpoint":true}"#).content().unwrap();
+        assert!(summed_up.checkpoint);
+        let written = serde_json::to_string(&summed_up).unwrap();
+        assert_eq!(written, r#"{"payload":1,"checkpoint":true}"#);
+        let odd = send(r#"{"payload":1,"checkpoint":"yes"}"#).content();
+        assert!(matches!(odd, Err(BadUpdate::Malformed(_))));
+    }
+
+    #[test]
     fn null_is_a_payload_and_none_is_not() {
         assert_eq!(send(r#"{"payload":null}"#).content().unwrap().payload.get(), "null");
         assert!(matches!(send(r#"{"info":"x"}"#).content(), Err(BadUpdate::Malformed(_))));
