@@ -80,6 +80,7 @@ impl Driver {
         let doing = &mut run.doing;
         let Some(contacts) = wanted else {
             (doing.attendance, doing.beacons) = (None, None);
+            context.hosted.set(session, BTreeSet::new());
             if let Some(group) = doing.group.take() {
                 group.close();
                 self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
@@ -133,6 +134,8 @@ impl Driver {
             group.set_members(doing.members.clone());
             group.set_hosts(role.hosts(context.me()));
             let is_host = role.as_host().is_some();
+            let slots = role.as_host().map(|host| host.slots_in_use().collect());
+            context.hosted.set(session, slots.unwrap_or_default());
             doing.is_host.store(is_host, Ordering::Relaxed);
             if !is_host {
                 doing.beacons = None;

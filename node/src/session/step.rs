@@ -184,6 +184,17 @@ impl Driver {
         let (state, members) = view::states(&run.record, run.doing.group.as_ref());
         let why = view::why(&run.record);
         let before = std::mem::replace(&mut run.told, (state, members.clone()));
+        let term = run.record.role.term();
+        if std::mem::replace(&mut run.told_term, term) != term {
+            let host = run.record.role.as_member().map(|member| member.host().clone());
+            let (peer, own_name) = match host {
+                Some(host) => (host.peer, host.name),
+                None => (self.context.me(), self.context.nickname.clone()),
+            };
+            tracing::info!(%session, %peer, term, "somebody else is host now");
+            let name = self.context.name_of(peer, &own_name).await;
+            self.context.tell(Event::Host { session, peer, name, term });
+        }
         let names = view::names(&run.record);
         for (peer, state) in members {
             if before.1.get(&peer) != Some(&state) {
