@@ -104,6 +104,8 @@ impl Driver {
         let mut write = context.store.write().await?;
         context.store.put_session(&mut write, &record).await?;
         if let Some(ledger) = &ledger {
+            // Copies that were handed over to this node have no book here yet.
+            context.store.add_ledger(&mut write, ledger, now).await?;
             context.store.put_ledger(&mut write, ledger).await?;
         }
         for output in &outputs {

@@ -12,3 +12,4 @@ mod demo;
 mod first_light;
 mod lan;
 mod refusals;
+mod succession;
