@@ -149,8 +149,12 @@ impl Evidence {
     /// Those of `voters` that voted for this claimant.
     pub(super) fn voters(&self, claimant: Claimant, voters: &BTreeSet<PeerId>) -> BTreeSet<PeerId> {
         let Self::Votes(votes) = self else { return BTreeSet::new() };
-        let votes =
-            votes.iter().take(super::MAX_SEATS).filter(|vote| voters.contains(&vote.unverified().voter));
+        let mut named = BTreeSet::new();
+        let votes = votes.iter().take(super::MAX_SEATS).filter(|vote| {
+            // Signatures cost time: one try each.
+            let voter = vote.unverified().voter;
+            voters.contains(&voter) && named.insert(voter)
+        });
         votes.filter_map(|vote| vote_for(vote, claimant)).collect()
     }
 }

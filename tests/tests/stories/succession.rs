@@ -7,13 +7,11 @@ use parlor_tests::{
 };
 use serde_json::Value;
 
-/// As short as a session allows: these stories wait for it.
-const TAKEOVER: &str = "2s";
-
-/// A running session of chat whose host counts as lost soon, with `spare` copies more than there are members.
-fn run(cast: &Cast, spare: usize) -> String {
+/// A running session of chat, with `spare` copies more than there are members, whose host counts as lost after
+/// `takeover`.
+fn run(cast: &Cast, spare: usize, takeover: &str) -> String {
     let name = cast.supply(&example("chat"), cast.members.len() + spare);
-    let mut verb = vec!["host", &name, "--takeover", TAKEOVER];
+    let mut verb = vec!["host", &name, "--takeover", takeover];
     cast.members.iter().for_each(|one| verb.extend(["--invite", one.name()]));
     let session = cast.host.run(&verb)["session"].as_str().expect("a session has an id").to_owned();
     cast.join_all(&session);
@@ -38,9 +36,10 @@ fn host_of<'a>(nodes: &[&'a Node], session: &str) -> (&'a Node, Vec<&'a Node>) {
 #[test]
 fn the_host_is_gone_for_good_and_another_takes_over() {
     let mut cast = Cast::gather(&["ann", "ben", "cleo"]);
-    let session = run(&cast, 1);
+    // Short, because this story waits for it.
+    let session = run(&cast, 1, "4s");
     let before = cast.host.session(&session);
-    assert_eq!((&before["term"], &before["takeover_seconds"]), (&0.into(), &2.into()), "{before:#}");
+    assert_eq!((&before["term"], &before["takeover_seconds"]), (&0.into(), &4.into()), "{before:#}");
     let watch = cast.members[0].watch(&session);
     cast.host.kill9();
     let members: Vec<&Node> = cast.members.iter().collect();
@@ -104,7 +103,7 @@ fn a_host_that_is_back_in_time_is_host_still() {
 #[test]
 fn a_host_hands_over_and_the_next_one_goes_on_inviting() {
     let mut cast = Cast::gather(&["ann", "ben"]);
-    let session = run(&cast, 1);
+    let session = run(&cast, 1, "10m");
     let dora = cast.world.node("dora");
     let eve = cast.world.node("eve");
     let [ann, ben] = &cast.members[..] else { unreachable!("two members") };

@@ -166,6 +166,12 @@ impl Member {
             return Ok(());
         }
         let now = context.now;
+        let is_late = |due: Timestamp| due + self.succession.takeover / 2 < now;
+        if self.succession.campaign.is_none() && self.campaign_due().is_some_and(is_late) {
+            // This node slept: whether the host is silent, it cannot know yet.
+            self.lost_count(now);
+            return Ok(());
+        }
         let running = self.succession.campaign.take();
         let running = running.filter(|campaign| campaign.since + self.succession.takeover > now);
         let mut campaign = match running {
