@@ -224,7 +224,10 @@ impl World {
 
     /// Messages out of step.
     fn garble(&mut self, node: usize) {
-        let sessions: Vec<_> = self.nodes[node].sessions.keys().copied().collect();
+        // As a member: what a host may say is another matter.
+        let member_of = |(_, held): &(&SessionId, &super::node::Session)| held.role.as_member().is_some();
+        let sessions: Vec<_> =
+            self.nodes[node].sessions.iter().filter(member_of).map(|(session, _)| *session).collect();
         for session in sessions {
             for to in self.in_reach(node) {
                 let messages = (0..self.dice.between(1, 4)).map(|_| self.nonsense(node)).collect();

@@ -11,7 +11,7 @@ use parlor_proto::{
         lanes::{Lane, Lanes},
     },
     identity::PeerId,
-    ids::{ReceiptHash, SessionId, TicketHash},
+    ids::{ReceiptHash, SessionId, SlotHash, TicketHash},
     rights::{EquivocationProof, Slot},
     session::{Output, Role},
 };
@@ -66,6 +66,8 @@ pub(super) struct Truth {
     places: BTreeMap<(TicketHash, u32, u32), PeerId>,
     /// Everyone for whom there is a slot.
     pub(super) slots_signed: BTreeSet<PeerId>,
+    /// Slots that their members have released.
+    given_back: BTreeSet<SlotHash>,
     /// Receipts that were put on disk, and whose they are.
     pub(super) receipts: BTreeMap<ReceiptHash, PeerId>,
     /// Updates that were put on their author's disk.
@@ -76,6 +78,8 @@ pub(super) struct Truth {
     pub(super) shouted: BTreeMap<u64, usize>,
     heard: BTreeSet<(usize, u64, u64)>,
     nonces: BTreeSet<(usize, SessionId, Lane, Vec<u8>)>,
+    /// Who is in the keys that a node was last told to use.
+    entered: BTreeMap<(usize, SessionId), BTreeSet<PeerId>>,
     /// The lanes of those who have left.
     pub(super) ghosts: BTreeMap<(usize, SessionId), Lanes>,
     /// Everyone who came into office, by session and term.
@@ -109,6 +113,9 @@ impl World {
         let moved = slot(role) != slot(before) || comes_into_office;
         let epoch = |role: &Role| role.keys().map(|keys| keys.epoch());
         let rekeyed = epoch(role) != epoch(before);
+        if let (Some(slot), None) = (slot(before), slot(role)) {
+            self.truth.given_back.insert(slot);
+        }
         for output in outputs {
             match output {
                 Output::Cheat(_) => self.counts("proofs"),
@@ -157,7 +164,10 @@ impl World {
             granted += node.ledgers.get(&ticket).map_or(0, |ledger| ledger.used());
             copies = node.ledgers.get(&ticket).map_or(copies, |ledger| copies.min(ledger.ticket().copies));
             let roles = node.sessions.values().filter_map(|held| held.role.as_member());
+            let given_back = |hash| self.truth.given_back.contains(&hash);
             let slots = roles.filter_map(|member| member.slot()).filter(|slot| slot.ticket == ticket);
+            // What a session of the past still shows is worth nothing.
+            let slots = slots.filter(|slot| !given_back(slot.hash()));
             holders.extend(slots.map(|slot| (node.peer(), (slot.k, slot.generation))));
         }
         let numbers: BTreeSet<u32> = holders.values().map(|(k, _)| *k).collect();
@@ -230,6 +240,8 @@ impl World {
         if (keys.session(), keys.me()) != (session, self.nodes[node].peer()) {
             self.breaks(Invariant::Closed, format!("node {node} enters keys of another node or session"));
         }
+        let members = keys.members().keys().copied().collect();
+        self.truth.entered.insert((node, session), members);
     }
 
     /// A frame is sealed: under a nonce of its own, and for nobody who has left.
@@ -240,11 +252,17 @@ impl World {
             return self.breaks(Invariant::Nonces, format!("node {node} seals twice under one nonce"));
         }
         let (sender, shown) = (self.nodes[node].peer(), self.nodes[node].clock.shows(self.now));
-        let Some(keys) = self.nodes[node].role(session).and_then(Role::keys) else { return };
-        let members = keys.members();
+        let Some(members) = self.truth.entered.get(&(node, session)) else { return };
+        // A host removes at once; others as soon as they are told.
+        let removed = self.nodes[node].role(session).and_then(Role::as_host).map(|host| {
+            let seats = host.seats().iter().filter(|(_, seat)| !seat.state.in_group());
+            seats.map(|(peer, _)| *peer).collect::<BTreeSet<_>>()
+        });
+        let removed = removed.unwrap_or_default();
         let mut reads = None;
         for ((ghost, of), lanes) in &mut self.truth.ghosts {
-            let out = *of == session && !members.contains_key(&self.nodes[*ghost].identity.peer());
+            let peer = self.nodes[*ghost].identity.peer();
+            let out = *of == session && (!members.contains(&peer) || removed.contains(&peer));
             if out && lanes.open(lane, sender, frame, shown).is_ok() {
                 reads = Some(*ghost);
             }
@@ -257,8 +275,8 @@ impl World {
     /// Something is heard: of somebody who is in the group.
     pub(super) fn check_heard(&mut self, node: usize, session: SessionId, sender: PeerId) {
         self.counts("frames heard");
-        let keys = self.nodes[node].role(session).and_then(Role::keys);
-        if keys.is_none_or(|keys| !keys.members().contains_key(&sender)) {
+        let members = self.truth.entered.get(&(node, session));
+        if members.is_none_or(|members| !members.contains(&sender)) {
             let who = self.by_peer.get(&sender).copied();
             self.breaks(Invariant::Closed, format!("node {node} hears {who:?}, who is not in the group"));
         }

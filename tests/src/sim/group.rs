@@ -60,6 +60,7 @@ impl World {
     }
 
     fn begin_lanes(&mut self, node: usize, session: SessionId, keys: &GroupKeys) {
+        self.check_keys(node, session, keys);
         let bug = self.bug;
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
         // On disk before the first frame.

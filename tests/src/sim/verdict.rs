@@ -99,7 +99,7 @@ impl World {
             of_host.keys().map(|keys| keys.members().keys().copied().collect()).unwrap_or_default();
         let runs = of_host.as_host().is_some_and(|of_host| of_host.state() == HostState::Running);
         let mut wrong = None;
-        for at in live.iter().copied().filter(|at| *at != host) {
+        for at in live.iter().copied().filter(|at| *at != host && self.is_honest(*at)) {
             let Some(member) = self.nodes[at].role(session).and_then(Role::as_member) else { continue };
             let follows = (member.host().peer, member.term()) == (self.nodes[host].peer(), term);
             let keys = member.keys().map(|keys| keys.epoch());
@@ -133,11 +133,12 @@ impl World {
     /// Nobody whom this host has invited is left waiting.
     fn check_waiting(&self, session: SessionId, host: usize) -> Option<(Invariant, String)> {
         let peer = self.nodes[host].peer();
+        let term = self.nodes[host].role(session)?.term();
         let waits = |node: &super::node::Node| {
             let member = node.role(session).and_then(Role::as_member);
             member.is_some_and(|member| {
                 let waits = matches!(member.state(), MemberState::Invited | MemberState::Accepted);
-                waits && node.up && member.host().peer == peer
+                waits && node.up && node.is_honest() && member.host().peer == peer && member.term() == term
             })
         };
         let at = self.nodes.iter().position(waits)?;
