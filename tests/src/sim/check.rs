@@ -113,8 +113,14 @@ impl World {
         let moved = slot(role) != slot(before) || comes_into_office;
         let epoch = |role: &Role| role.keys().map(|keys| keys.epoch());
         let rekeyed = epoch(role) != epoch(before);
-        if let (Some(slot), None) = (slot(before), slot(role)) {
-            self.truth.given_back.insert(slot);
+        match (slot(before), slot(role)) {
+            (Some(slot), None) => {
+                self.truth.given_back.insert(slot);
+            }
+            (None, Some(slot)) => {
+                self.truth.given_back.remove(&slot);
+            }
+            _ => {}
         }
         for output in outputs {
             match output {

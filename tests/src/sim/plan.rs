@@ -7,7 +7,7 @@ use parlor_proto::{
     identity::{Identity, PeerId},
     ids::{ProgramId, SessionId},
     rights::{Ledger, Terms, Ticket, Verified, sign},
-    session::{DeclineReason, Host, Input, MemberState, Role, SeatState},
+    session::{DeclineReason, Host, HostState, Input, MemberState, Role, SeatState},
 };
 
 use super::{
@@ -264,8 +264,17 @@ impl World {
             let sessions: Vec<_> = self.nodes[node].sessions.keys().copied().collect();
             for session in sessions {
                 self.answer(node, session);
-                if self.nodes[node].role(session).is_some_and(Role::is_suspended) {
+                let Some(role) = self.nodes[node].role(session) else { continue };
+                // Who never answers would hold up the start for a day.
+                let starts = role.as_host().is_some_and(|host| {
+                    let is_ready = host.seats().values().any(|seat| seat.state == SeatState::Ready);
+                    host.state() == HostState::Inviting && is_ready
+                });
+                if role.is_suspended() {
                     self.wants(node, session, Input::Resume);
+                }
+                if starts && self.now > self.truth.heals_at + LOOKS[1] {
+                    self.wants(node, session, Input::Start);
                 }
             }
         }

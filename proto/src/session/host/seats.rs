@@ -309,7 +309,12 @@ impl Host {
     pub(super) fn entry(&self, peer: PeerId, seat: &Seat) -> Option<RosterEntry> {
         let slot = seat.slot.as_ref().map(|slot| slot.to_signed());
         let has_right = slot.is_some() || peer == self.ticket.host;
-        has_right.then(|| RosterEntry { slot, contact: seat.contact.clone(), state: seat.state })
+        has_right.then(|| RosterEntry {
+            slot,
+            contact: seat.contact.clone(),
+            state: seat.state,
+            gave_back: seat.gave_back,
+        })
     }
 
     pub(super) fn remove(

@@ -197,6 +197,7 @@ impl Member {
             term: campaign.term,
             epoch: self.keys.epoch(),
             candidate: context.me.clone(),
+            slot: self.slot.as_ref().map(|slot| slot.to_signed()),
         };
         for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
             outputs.push(Output::AskVote { of, request: request.clone() });
@@ -238,7 +239,12 @@ impl Member {
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        let known = self.voters().contains(&from) && request.candidate.peer == from;
+        if request.candidate.peer != from {
+            return Ok(());
+        }
+        // The host may have been lost before it could say that there is this member.
+        self.introduced(&request.candidate, request.slot.as_ref());
+        let known = self.voters().contains(&from);
         if !known || request.session != self.session || !self.state.in_group() {
             return Ok(());
         }
@@ -333,7 +339,8 @@ impl Member {
         let others = others.filter(|(_, entry)| entry.contact.peer != self.host().peer);
         let host_slot = self.host_slot.clone();
         let slot = host_slot.as_ref().map(|slot| slot.to_signed());
-        let host = RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away };
+        let host =
+            RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away, gave_back: false };
         let mut former_hosts = self.succession.former_hosts.clone();
         former_hosts.push(self.host().peer);
         if former_hosts.len() > MAX_HOSTS {
