@@ -181,7 +181,11 @@ impl World {
             let how = format!("{} copies out and {granted} granted of {copies}", holders.len());
             self.breaks(Invariant::Copies, how);
         } else if numbers.len() < holders.len() {
-            self.breaks(Invariant::Copies, format!("two hold one number: {:?}", holders.values()));
+            self.breaks(Invariant::Copies, {
+                let named = holders.iter().map(|(peer, place)| (self.by_peer.get(peer).copied(), *place));
+                let named: BTreeSet<_> = named.collect();
+                format!("two hold one number: {named:?}")
+            });
         }
     }
 
@@ -236,7 +240,8 @@ impl World {
         };
         let unsigned = keys.members().keys().find(unsigned).copied();
         if let Some(peer) = stranger.or(unsigned) {
-            let how = format!("node {node} has keys together with {peer:?}, who has no slot as far as it knows");
+            let (who, knows) = (self.by_peer.get(&peer).copied(), known.contains(&peer));
+            let how = format!("node {node} has keys together with {who:?} without a slot, known to it: {knows}");
             self.breaks(Invariant::Closed, how);
         }
     }

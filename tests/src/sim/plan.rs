@@ -81,6 +81,9 @@ impl World {
     /// Sessions, wishes and faults to come.
     pub(super) fn plan(&mut self, dice: &mut Dice) {
         let many = self.nodes.len();
+        let cheat = self.nodes.iter().position(|node| !node.is_honest());
+        let kind = cheat.and_then(|at| self.nodes[at].cheat.as_ref()).map(|cheat| cheat.kind);
+        self.trace.note(0, format_args!("{many} nodes, cheat: {cheat:?} {kind:?}"));
         self.host_with_ticket(0, 0, dice);
         if many >= 4 && dice.chance(150) {
             // The same ticket once more.

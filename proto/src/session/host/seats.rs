@@ -127,12 +127,17 @@ impl Host {
         let Some(seat) = self.seats.get_mut(&from) else {
             return Ok(());
         };
-        seat.gave_back |= released || is_own;
+        let is_news = (released || is_own) && !std::mem::replace(&mut seat.gave_back, true);
+        let stays_out = seat.state != SeatState::Invited && !seat.state.in_group();
         if seat.state == SeatState::Invited {
             self.give_up(from, SeatState::Declined, Some("gave its copy back".into()), context, outputs)?;
         } else if seat.state.in_group() {
             let why = released.then(|| "gave its copy back".to_owned());
             self.give_up(from, SeatState::Left, why, context, outputs)?;
+        }
+        if is_news && stays_out {
+            // Whoever is host next must not let it in by this slot again.
+            self.tell_roster(context);
         }
         Ok(())
     }

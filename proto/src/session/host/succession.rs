@@ -164,13 +164,21 @@ impl Host {
     /// Somebody with a slot, whom the host before this one let in at the last moment, wants a host: here is one.
     pub(super) fn meets(&mut self, from: PeerId, request: VoteRequest, context: &Context<'_>) {
         let (Some(slot), Some(evidence)) = (request.slot, self.office.evidence.clone()) else { return };
+        if request.session != self.session || self.state == HostState::Ended {
+            return;
+        }
+        if self.seats.get(&from).is_some_and(|seat| !seat.state.in_group() && seat.channel.is_idle()) {
+            // It was put out, and the host that did so could not tell it any more.
+            self.say_claim(from, evidence, context);
+            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
+            return;
+        }
         let slot = slot.verify().ok().filter(|slot| slot.member == from && slot.check(&self.ticket).is_ok());
         let taken = |slot: &Slot| {
             let seats = self.seats.values().filter_map(|seat| seat.slot()).map(|other| other.k);
             seats.chain(self.office.slot().map(|own| own.k)).any(|k| k == slot.k)
         };
-        let is_of_session = request.session == self.session && self.state != HostState::Ended;
-        let Some(slot) = slot.filter(|slot| is_of_session && !taken(slot)) else { return };
+        let Some(slot) = slot.filter(|slot| !taken(slot)) else { return };
         let is_full = self.seats.len() >= MAX_SEATS;
         if is_full || self.seats.contains_key(&from) || request.candidate.peer != from {
             return;
@@ -178,10 +186,14 @@ impl Host {
         let mut seat = Seat::new(request.candidate.bounded(), context.now);
         (seat.state, seat.slot) = (SeatState::Accepted, Some(slot));
         self.seats.insert(from, seat);
+        self.say_claim(from, evidence, context);
+        self.tell_roster(context);
+    }
+
+    fn say_claim(&mut self, to: PeerId, evidence: Evidence, context: &Context<'_>) {
         let (roster, state, suspended) = (self.roster(context), self.state, self.suspended);
         let claim = Claim { evidence, roster, welcome: None, state, suspended };
-        self.with_channel(from, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
-        self.tell_roster(context);
+        self.with_channel(to, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
     }
 
     /// From here on no copy is given out here any more, whatever becomes of the successor.

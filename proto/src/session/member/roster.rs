@@ -38,8 +38,24 @@ impl Member {
             outputs.push(Output::Cheat(Box::new(proof)));
             return self.go("the host gave one slot to two members", context, outputs);
         }
+        let kept = self.others_in_keys(&others);
         (self.others, self.host_slot) = (others, host_slot);
+        self.others.extend(kept);
         Ok(())
+    }
+
+    /// Whom a roster leaves out, though the keys are theirs too: it may be older than keys that came another way,
+    /// and a host must not hide anybody.
+    fn others_in_keys(&self, told: &[Seated]) -> Vec<Seated> {
+        let Some(keys) = self.keys.current().filter(|keys| keys.term() == self.term()) else {
+            return Vec::new();
+        };
+        let is_told = |peer| told.iter().any(|(_, entry)| entry.contact.peer == peer);
+        let left_out = |seated: &&Seated| {
+            let peer = seated.1.contact.peer;
+            keys.members().contains_key(&peer) && !is_told(peer) && peer != self.host().peer
+        };
+        self.others.iter().filter(left_out).cloned().collect()
     }
 
     /// Among what this node knows and what it is told now.
