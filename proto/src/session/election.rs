@@ -26,7 +26,7 @@ use crate::{
     identity::PeerId,
     ids::{SessionId, VoteHash},
     rights::{
-        Handover, Item, Signed, Ticket, Verified,
+        Handover, Item, Signed, Slot, Ticket, Verified,
         claims::{ClaimError, Claims, key},
     },
     time::Timestamp,
@@ -94,6 +94,9 @@ pub struct VoteRequest {
     pub epoch: u64,
     /// The candidate, as the others are to see it.
     pub candidate: Contact,
+    /// Its right to be in the group, for those who were not told of it yet; `None` for the ticket's host.
+    #[serde(default)]
+    pub slot: Option<Signed<Slot>>,
 }
 
 /// The answer.

@@ -220,6 +220,9 @@ pub struct RosterEntry {
     pub contact: Contact,
     /// As the host has it.
     pub state: SeatState,
+    /// It gave its slot back: the slot stands only for what was.
+    #[serde(default)]
+    pub gave_back: bool,
 }
 
 /// What the host knows of a member.

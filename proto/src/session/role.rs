@@ -241,6 +241,12 @@ impl Role {
         {
             self.follow(*from, *term, claim, context);
         }
+        if let Input::Message { from, term, first: 0, messages } = &input
+            && let Self::Member(member) = self
+            && let Some(anew) = member.invited_by_successor(*from, *term, messages, context.now)
+        {
+            **member = anew;
+        }
         match self {
             Self::Host(host) => host.handle(input, context, &mut outputs)?,
             Self::Member(member) => {

@@ -291,10 +291,8 @@ impl Host {
             }
             // Of another term, or what members do with one another.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
-            Input::Commits { .. }
-            | Input::Behind(_)
-            | Input::VoteAsked { .. }
-            | Input::VoteAnswered { .. } => {}
+            Input::VoteAsked { from, request } => self.meets(from, request, context),
+            Input::Commits { .. } | Input::Behind(_) | Input::VoteAnswered { .. } => {}
             Input::Received | Input::ReceptionFailed(_) => {}
         }
         self.finish_step(context, outputs)

@@ -127,12 +127,17 @@ impl Host {
         let Some(seat) = self.seats.get_mut(&from) else {
             return Ok(());
         };
-        seat.gave_back |= released || is_own;
+        let is_news = (released || is_own) && !std::mem::replace(&mut seat.gave_back, true);
+        let stays_out = seat.state != SeatState::Invited && !seat.state.in_group();
         if seat.state == SeatState::Invited {
             self.give_up(from, SeatState::Declined, Some("gave its copy back".into()), context, outputs)?;
         } else if seat.state.in_group() {
             let why = released.then(|| "gave its copy back".to_owned());
             self.give_up(from, SeatState::Left, why, context, outputs)?;
+        }
+        if is_news && stays_out {
+            // Whoever is host next must not let it in by this slot again.
+            self.tell_roster(context);
         }
         Ok(())
     }
@@ -309,7 +314,12 @@ impl Host {
     pub(super) fn entry(&self, peer: PeerId, seat: &Seat) -> Option<RosterEntry> {
         let slot = seat.slot.as_ref().map(|slot| slot.to_signed());
         let has_right = slot.is_some() || peer == self.ticket.host;
-        has_right.then(|| RosterEntry { slot, contact: seat.contact.clone(), state: seat.state })
+        has_right.then(|| RosterEntry {
+            slot,
+            contact: seat.contact.clone(),
+            state: seat.state,
+            gave_back: seat.gave_back,
+        })
     }
 
     pub(super) fn remove(

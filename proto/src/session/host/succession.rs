@@ -15,8 +15,8 @@ use crate::{
     identity::PeerId,
     rights::{Handover, Signed, Slot, Verified},
     session::{
-        Contact, MAX_HOSTS, Message, Roster, RosterEntry, SeatState,
-        election::Evidence,
+        Contact, MAX_HOSTS, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        election::{Evidence, VoteRequest},
         message::{Claim, HandOver},
         role::Estate,
         step::{Context, Output, StepError},
@@ -34,6 +34,8 @@ pub(super) struct Office {
     slot: Option<Verified<Slot>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
+    /// Why it is host, for those who have not heard; `None` for the first.
+    evidence: Option<Evidence>,
 }
 
 /// How a node has become host.
@@ -48,7 +50,7 @@ pub(in crate::session) struct Won {
 impl Office {
     /// Of the ticket's host.
     pub(super) fn first(takeover: Duration) -> Self {
-        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None }
+        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None, evidence: None }
     }
 
     pub(super) fn term(&self) -> u32 {
@@ -112,7 +114,7 @@ impl Host {
         let mut seats = BTreeMap::new();
         for (slot, entry) in estate.others {
             let mut seat = Seat::new(entry.contact, context.now);
-            (seat.state, seat.slot) = (entry.state, slot);
+            (seat.state, seat.slot, seat.gave_back) = (entry.state, slot, entry.gave_back);
             seats.insert(seat.contact.peer, seat);
         }
         let (takeover, former, slot) = (estate.takeover, estate.former_hosts, estate.slot);
@@ -126,7 +128,14 @@ impl Host {
             seats,
             running_since: estate.running_since,
             keys: Keys::default(),
-            office: Office { term: won.term, takeover, former, slot, successor: None },
+            office: Office {
+                term: won.term,
+                takeover,
+                former,
+                slot,
+                successor: None,
+                evidence: Some(won.evidence.clone()),
+            },
         };
         let in_group = host.voters();
         let packages: Vec<_> = won.packages.iter().filter(|(peer, _)| in_group.contains(peer)).collect();
@@ -150,6 +159,41 @@ impl Host {
             let claim = Claim { evidence, roster, welcome, state, suspended };
             seat.channel.say(Message::Claim(Box::new(claim)), context.now);
         }
+    }
+
+    /// Somebody with a slot, whom the host before this one let in at the last moment, wants a host: here is one.
+    pub(super) fn meets(&mut self, from: PeerId, request: VoteRequest, context: &Context<'_>) {
+        let (Some(slot), Some(evidence)) = (request.slot, self.office.evidence.clone()) else { return };
+        if request.session != self.session || self.state == HostState::Ended {
+            return;
+        }
+        if self.seats.get(&from).is_some_and(|seat| !seat.state.in_group() && seat.channel.is_idle()) {
+            // It was put out, and the host that did so could not tell it any more.
+            self.say_claim(from, evidence, context);
+            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
+            return;
+        }
+        let slot = slot.verify().ok().filter(|slot| slot.member == from && slot.check(&self.ticket).is_ok());
+        let taken = |slot: &Slot| {
+            let seats = self.seats.values().filter_map(|seat| seat.slot()).map(|other| other.k);
+            seats.chain(self.office.slot().map(|own| own.k)).any(|k| k == slot.k)
+        };
+        let Some(slot) = slot.filter(|slot| !taken(slot)) else { return };
+        let is_full = self.seats.len() >= MAX_SEATS;
+        if is_full || self.seats.contains_key(&from) || request.candidate.peer != from {
+            return;
+        }
+        let mut seat = Seat::new(request.candidate.bounded(), context.now);
+        (seat.state, seat.slot) = (SeatState::Accepted, Some(slot));
+        self.seats.insert(from, seat);
+        self.say_claim(from, evidence, context);
+        self.tell_roster(context);
+    }
+
+    fn say_claim(&mut self, to: PeerId, evidence: Evidence, context: &Context<'_>) {
+        let (roster, state, suspended) = (self.roster(context), self.state, self.suspended);
+        let claim = Claim { evidence, roster, welcome: None, state, suspended };
+        self.with_channel(to, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
     }
 
     /// From here on no copy is given out here any more, whatever becomes of the successor.

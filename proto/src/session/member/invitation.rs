@@ -103,6 +103,27 @@ impl Member {
         self.keys = Keys::default();
     }
 
+    /// A later host than the one this node has left, or never came to, asks it to come: both begin anew. `None`
+    /// while this node is in the group: it waits for the host's claim.
+    pub(in crate::session) fn invited_by_successor(
+        &self,
+        from: PeerId,
+        term: u32,
+        messages: &[Message],
+        now: Timestamp,
+    ) -> Option<Self> {
+        if self.state.in_group() || term <= self.term() {
+            return None;
+        }
+        let mut anew = Self::invited(self.session, self.me, from, term, messages, now).ok()?;
+        if anew.ticket.hash() != self.ticket.hash() {
+            return None;
+        }
+        anew.slot = self.slot.clone();
+        anew.succession.remember(&self.succession);
+        Some(anew)
+    }
+
     /// ST21-22: accepting is a supply request to the host.
     pub(super) fn accept(&mut self, context: &mut Context<'_>) -> Result<(), StepError> {
         if self.state != MemberState::Invited {
@@ -111,11 +132,16 @@ impl Member {
         if self.invited.expires <= context.now {
             return Err(MemberError::Expired.into());
         }
+        self.state = MemberState::Accepted;
+        self.accept_anew(context)
+    }
+
+    /// The yes, to whoever is host now.
+    pub(super) fn accept_anew(&mut self, context: &mut Context<'_>) -> Result<(), StepError> {
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         let acceptance = Acceptance { contact: context.me.clone(), package: offer.package().to_vec() };
         self.keys.offered(offer);
-        self.state = MemberState::Accepted;
         self.channel.say(Message::Accept(Box::new(acceptance)), context.now);
         Ok(())
     }

@@ -7,7 +7,7 @@ use crate::{
     identity::PeerId,
     rights::{EquivocationProof, Signed, Slot, Ticket, Verified},
     session::{
-        MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        Contact, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
         step::{Context, Output, StepError},
     },
 };
@@ -38,8 +38,24 @@ impl Member {
             outputs.push(Output::Cheat(Box::new(proof)));
             return self.go("the host gave one slot to two members", context, outputs);
         }
+        let kept = self.others_in_keys(&others);
         (self.others, self.host_slot) = (others, host_slot);
+        self.others.extend(kept);
         Ok(())
+    }
+
+    /// Whom a roster leaves out, though the keys are theirs too: it may be older than keys that came another way,
+    /// and a host must not hide anybody.
+    fn others_in_keys(&self, told: &[Seated]) -> Vec<Seated> {
+        let Some(keys) = self.keys.current().filter(|keys| keys.term() == self.term()) else {
+            return Vec::new();
+        };
+        let is_told = |peer| told.iter().any(|(_, entry)| entry.contact.peer == peer);
+        let left_out = |seated: &&Seated| {
+            let peer = seated.1.contact.peer;
+            keys.members().contains_key(&peer) && !is_told(peer) && peer != self.host().peer
+        };
+        self.others.iter().filter(left_out).cloned().collect()
     }
 
     /// Among what this node knows and what it is told now.
@@ -87,6 +103,24 @@ impl Member {
             None if self.others.len() < MAX_SEATS => self.others.push((slot, entry)),
             None => {}
         }
+    }
+
+    /// Somebody of whom the host never told shows its slot. Of whom it did tell, nothing is learned so.
+    pub(super) fn introduced(&mut self, contact: &Contact, slot: Option<&Signed<Slot>>) {
+        let is_known = self.others.iter().any(|(_, entry)| entry.contact.peer == contact.peer);
+        if is_known || self.host().peer == contact.peer || self.others.len() >= MAX_SEATS {
+            return;
+        }
+        let (slot, contact) = (slot.cloned(), contact.clone());
+        let entry = RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false };
+        let seated = seated(entry, &self.ticket).filter(|(slot, _)| slot.is_some());
+        // Two slots that contradict each other are looked for in what the host says.
+        let contradicts = |slot: &Verified<Slot>| {
+            let known = self.slot.iter().chain(&self.host_slot).chain(slots(&self.others));
+            known.into_iter().any(|other| other.k == slot.k)
+        };
+        let seated = seated.filter(|(slot, _)| !slot.as_ref().is_some_and(contradicts));
+        self.others.extend(seated);
     }
 
     /// Whom a change of the keys puts out: the host may not get to say so any more.

@@ -27,8 +27,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// How often those who have not answered are asked again.
+/// How often those who have not answered are asked again, at first.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The longer the host is gone, the more patient a candidate is: it asks so often in the time since then.
+const ASKS: u32 = 16;
+/// And begins anew, in a later term, so often.
+const CAMPAIGNS: u32 = 4;
 
 /// The host's absence, as this member lives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -60,6 +64,13 @@ struct Campaign {
     votes: BTreeMap<PeerId, (Signed<Vote>, Option<Vec<u8>>)>,
 }
 
+impl Campaign {
+    /// When it has failed.
+    fn ends(&self, heard: Timestamp, takeover: Duration) -> Timestamp {
+        self.since + takeover.max(self.since.since(heard) / CAMPAIGNS)
+    }
+}
+
 impl Succession {
     pub(super) fn new(term: u32) -> Self {
         Self {
@@ -85,6 +96,12 @@ impl Succession {
 
     pub(super) fn former_hosts(&self) -> &[PeerId] {
         &self.former_hosts
+    }
+
+    /// A vote is given once a term, whatever became of the session in between.
+    pub(super) fn remember(&mut self, before: &Self) {
+        self.voted = before.voted.clone();
+        self.newest = self.newest.max(before.newest);
     }
 
     /// What the host says of the succession.
@@ -148,7 +165,8 @@ impl Member {
             return None;
         }
         if let Some(campaign) = &self.succession.campaign {
-            return Some((campaign.asked + ASK_AGAIN).min(campaign.since + takeover));
+            let gone = campaign.since.since(heard);
+            return Some((campaign.asked + ASK_AGAIN.max(gone / ASKS)).min(campaign.ends(heard, takeover)));
         }
         let mine = self.place(self.me);
         let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
@@ -172,8 +190,9 @@ impl Member {
             self.lost_count(now);
             return Ok(());
         }
+        let (heard, takeover) = (self.succession.heard.unwrap_or(now), self.succession.takeover);
         let running = self.succession.campaign.take();
-        let running = running.filter(|campaign| campaign.since + self.succession.takeover > now);
+        let running = running.filter(|campaign| campaign.ends(heard, takeover) > now);
         let mut campaign = match running {
             Some(campaign) => campaign,
             None => self.begin_campaign(context)?,
@@ -184,6 +203,7 @@ impl Member {
             term: campaign.term,
             epoch: self.keys.epoch(),
             candidate: context.me.clone(),
+            slot: self.slot.as_ref().map(|slot| slot.to_signed()),
         };
         for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
             outputs.push(Output::AskVote { of, request: request.clone() });
@@ -225,7 +245,12 @@ impl Member {
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        let known = self.voters().contains(&from) && request.candidate.peer == from;
+        if request.candidate.peer != from {
+            return Ok(());
+        }
+        // The host may have been lost before it could say that there is this member.
+        self.introduced(&request.candidate, request.slot.as_ref());
+        let known = self.voters().contains(&from);
         if !known || request.session != self.session || !self.state.in_group() {
             return Ok(());
         }
@@ -320,7 +345,8 @@ impl Member {
         let others = others.filter(|(_, entry)| entry.contact.peer != self.host().peer);
         let host_slot = self.host_slot.clone();
         let slot = host_slot.as_ref().map(|slot| slot.to_signed());
-        let host = RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away };
+        let host =
+            RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away, gave_back: false };
         let mut former_hosts = self.succession.former_hosts.clone();
         former_hosts.push(self.host().peer);
         if former_hosts.len() > MAX_HOSTS {
@@ -405,6 +431,10 @@ impl Member {
         if let Some(welcome) = claim.welcome {
             self.join(&welcome, context, outputs)?;
         }
+        if self.state == MemberState::Accepted {
+            // Its slot was under way when the host changed: the new one knows of it.
+            return self.accept_anew(context);
+        }
         let entered = self.keys().is_some_and(|keys| keys.term() == self.term());
         if !entered && self.state.in_group() {
             self.offer_anew(context)?;
@@ -416,7 +446,9 @@ impl Member {
             MemberState::Ready => SeatState::Ready,
             _ => SeatState::Accepted,
         };
-        if told != Some(says) && says != SeatState::Accepted {
+        // Who waits for the start says so in any case: the host before may not have got to it.
+        let is_news = told != Some(says) || says == SeatState::Ready;
+        if is_news && says != SeatState::Accepted {
             self.say_ready(context.now);
         }
         Ok(())
