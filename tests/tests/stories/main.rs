@@ -11,4 +11,5 @@ mod crashes;
 mod demo;
 mod first_light;
 mod lan;
+mod proofs;
 mod refusals;
