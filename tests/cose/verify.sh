@@ -1,5 +1,5 @@
 #!/bin/sh
-# verify.sh FILE ORIGIN: runs verify.py in a virtual environment of its own under target/, which it makes the
+# verify.sh FILE ORIGIN, or verify.sh --proof FILE: runs verify.py in a virtual environment of its own under target/, which it makes the
 # first time. Wants python3 with its venv module (Debian: python3-venv) and, the first time, PyPI.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

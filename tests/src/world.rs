@@ -49,6 +49,17 @@ impl World {
     }
 }
 
+/// The bytes of a golden fixture, `rights/slot` say: hex, in which `#` starts a comment.
+#[must_use]
+pub fn fixture(name: &str) -> Vec<u8> {
+    let dump = std::fs::read_to_string(repository().join(format!("proto/fixtures/{name}.hex")));
+    let dump = dump.expect("the fixture's file");
+    let code = dump.lines().filter_map(|line| line.split('#').next());
+    let digits: Vec<char> = code.flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    let byte = |pair: &[char]| u8::from_str_radix(&pair.iter().collect::<String>(), 16).expect("hex digits");
+    digits.chunks(2).map(byte).collect()
+}
+
 /// The binary under test: `PARLOR_BIN`, or the `parlor` that cargo built beside this test.
 #[must_use]
 pub fn binary() -> PathBuf {

@@ -68,7 +68,18 @@ const LISTS: &[(&str, &[(&str, &str)])] = &[
             ("WHY", "why"),
         ],
     ),
-    ("members", &[("MEMBER", "name"), ("STATE", "state"), ("PEER", "peer"), ("WHY", "why")]),
+    (
+        "members",
+        &[
+            ("MEMBER", "name"),
+            ("STATE", "state"),
+            ("PEER", "peer"),
+            ("WHY", "why"),
+            ("SLOT", "k"),
+            ("GENERATION", "generation"),
+            ("GRANTED", "issued_at"),
+        ],
+    ),
     (
         "receipts",
         &[
@@ -81,6 +92,7 @@ const LISTS: &[(&str, &[(&str, &str)])] = &[
             ("REASON", "reason"),
         ],
     ),
+    ("proofs", &[("PROOF", "proof"), ("HOST", "host"), ("TICKET", "ticket"), ("FOUND", "found_at")]),
     ("slots", &[("SLOT", "k"), ("GENERATION", "generation"), ("MEMBER", "member"), ("SINCE", "issued_at")]),
     (
         "payers",
@@ -99,7 +111,7 @@ const LISTS: &[(&str, &[(&str, &str)])] = &[
 const QUIET_WHEN_EMPTY: &[&str] = &["members", "slots"];
 
 /// Ids are shown by their beginning: enough for every verb that takes one.
-const SHORT_IDS: &[&str] = &["program", "ticket", "session", "receipt"];
+const SHORT_IDS: &[&str] = &["program", "ticket", "session", "receipt", "proof"];
 const SHORT: usize = 12;
 
 pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io::Result<()> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{DONE, NO_NODE, fail, print};
 use crate::console::{
-    CardCommand, Command, TicketCommand,
+    CardCommand, Command, ProofCommand, TicketCommand,
     client::{self, ClientError},
 };
 
@@ -73,6 +73,7 @@ fn from_here(mut command: Command) -> Command {
     match &mut command {
         Command::Publish(publish) => here(&mut publish.path),
         Command::Card(CardCommand::Write { file, .. } | CardCommand::Read { file }) => here(file),
+        Command::Proof(ProofCommand::Export { file, .. } | ProofCommand::Check { file }) => here(file),
         Command::Ticket(TicketCommand::Show { cose: Some(file), .. }) => here(file),
         _ => {}
     }

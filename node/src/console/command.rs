@@ -83,6 +83,10 @@ pub enum Command {
     #[command(subcommand)]
     #[serde(untagged)]
     Card(CardCommand),
+    /// Proofs that hosts gave one copy to two members
+    #[command(subcommand)]
+    #[serde(untagged)]
+    Proof(ProofCommand),
     /// A billing peer's books
     #[command(subcommand)]
     #[serde(untagged)]
@@ -237,6 +241,30 @@ pub enum CardCommand {
     #[serde(rename = "card-read")]
     Read {
         /// The card
+        file: PathBuf,
+    },
+}
+
+/// Proofs of cheats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Subcommand)]
+#[serde(tag = "verb", rename_all = "kebab-case")]
+pub enum ProofCommand {
+    /// All that this node found, as a member or as a billing peer
+    #[serde(rename = "proof-list")]
+    List,
+    /// Writes one into a file, for whoever is to check it
+    #[serde(rename = "proof-export")]
+    Export {
+        /// Its id, or the beginning of it
+        #[arg(value_name = "ID")]
+        proof: String,
+        /// An array in CBOR of the two slots, each a COSE_Sign1
+        file: PathBuf,
+    },
+    /// Whether a file proves anything, and against whom
+    #[serde(rename = "proof-check")]
+    Check {
+        /// As `proof export` writes it
         file: PathBuf,
     },
 }

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::{
     Availability, CardCommand, Command, ContactCommand, Get, HostCommand, ProgramCommand, Publish,
-    TicketCommand, bill::bill, watch::watch,
+    TicketCommand, bill::bill, proof::proof, watch::watch,
 };
 use crate::{
     Node,
@@ -63,12 +63,18 @@ pub enum CommandError {
     NoSuchSession(String),
     #[error("there is no ticket {0:?}: `parlor ticket list` shows them")]
     NoSuchTicket(String),
+    #[error("there is no proof {0:?}: `parlor proof list` shows them")]
+    NoSuchProof(String),
+    #[error("{0}: {1}")]
+    Proof(String, #[source] parlor_proto::rights::ProofError),
     #[error("{0:?} is the beginning of several ids: write more of it")]
     Ambiguous(String),
     #[error("{0:?} is too short for an id: write at least {SHORTEST_PREFIX} characters of it")]
     Short(String),
     #[error("{0} cannot be written: {1}")]
     File(String, #[source] std::io::Error),
+    #[error("{0} cannot be read: {1}")]
+    Read(String, #[source] std::io::Error),
     #[error("packs are not supported yet by this version of parlor")]
     NoPacks,
     #[error("{0:?} is not a time between {least} and {most}: write 30s or 10m, say", least = duration(TAKEOVER_MIN), most = duration(TAKEOVER_MAX))]
@@ -179,6 +185,7 @@ pub async fn execute(
             watch(node, find_session(node, &of.session).await?, lines).await?;
             return Ok(None);
         }
+        Command::Proof(command) => proof(node, command).await?,
         Command::Bill(command) => bill(node, command).await?,
         Command::Outbox => json!({"receipts": context.outbox.unacknowledged().await?}),
         Command::Events => {
@@ -389,7 +396,7 @@ fn show_ticket(held: &HeldTicket) -> Value {
     json
 }
 
-async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let failed = |error| CommandError::File(file.display().to_string(), error);
     tokio::fs::write(file, bytes).await.map_err(failed)
 }
@@ -467,14 +474,14 @@ async fn find_session(node: &Node, text: &str) -> Result<SessionId, CommandError
     })
 }
 
-enum NotUnique {
+pub(super) enum NotUnique {
     Short,
     None,
     Many,
 }
 
 /// The one id that begins with `text`.
-fn unique<T: ToString>(text: &str, ids: impl Iterator<Item = T>) -> Result<T, NotUnique> {
+pub(super) fn unique<T: ToString>(text: &str, ids: impl Iterator<Item = T>) -> Result<T, NotUnique> {
     if text.len() < SHORTEST_PREFIX {
         return Err(NotUnique::Short);
     }

@@ -15,7 +15,7 @@ use parlor_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Command, Groups, MAX_SESSIONS, Web, reconcile::Doing, view};
+use super::{Command, Groups, MAX_SESSIONS, Web, reconcile::Doing, trace::Oddities, view};
 use crate::{
     billing::OutboxError,
     clock,
@@ -96,6 +96,7 @@ pub(super) struct Driver {
     pub(super) runs: HashMap<SessionId, Run>,
     pub(super) availability: Availability,
     pub(super) in_flight: HashSet<(SessionId, PeerId)>,
+    pub(super) oddities: Oddities,
 }
 
 impl Driver {
@@ -112,7 +113,8 @@ impl Driver {
             let run = Run { told, told_term, record, doing: Doing::default() };
             runs.insert(run.record.session, run);
         }
-        Ok(Self { context, web, groups, commands, runs, availability, in_flight: HashSet::new() })
+        let (in_flight, oddities) = (HashSet::new(), Oddities::default());
+        Ok(Self { context, web, groups, commands, runs, availability, in_flight, oddities })
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {

@@ -20,7 +20,7 @@ use rand::seq::IteratorRandom as _;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Command, driver::Driver};
+use super::{Command, driver::Driver, trace::Odd};
 use crate::group::{Group, WeakGroup};
 
 /// How many beacons fit into the time after which a host counts as lost: most may go lost.
@@ -123,9 +123,13 @@ impl Driver {
     }
 
     /// Answers a member that missed changes of the keys.
-    pub(super) fn commits(&self, from: PeerId, request: &CommitsRequest) -> CommitsResponse {
-        let run = self.runs.get(&request.session);
-        run.map(|run| run.record.role.commits_after(from, request.after)).unwrap_or_default()
+    pub(super) fn commits(&mut self, from: PeerId, request: &CommitsRequest) -> CommitsResponse {
+        let Some(run) = self.runs.get(&request.session) else { return CommitsResponse::default() };
+        let answer = run.record.role.commits_after(from, request.after);
+        if answer.newest == 0 {
+            self.oddities.tell(request.session, from, Odd::Commits);
+        }
+        answer
     }
 
     /// Asks a member for its vote.
@@ -152,6 +156,9 @@ impl Driver {
         let known = self.runs.get(&session).is_some_and(|run| {
             run.record.role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from))
         });
+        if !known && self.runs.contains_key(&session) {
+            self.oddities.tell(session, from, Odd::Vote);
+        }
         if !known || !self.input_or_log(session, Input::VoteAsked { from, request: request.clone() }).await {
             return refused;
         }

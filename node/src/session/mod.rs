@@ -16,6 +16,7 @@ mod keys;
 mod reconcile;
 mod requests;
 mod step;
+mod trace;
 mod view;
 mod wishes;
 

@@ -7,7 +7,7 @@ use parlor_proto::{
     wire::{SessionRequest, SessionResponse},
 };
 
-use super::{MAX_SESSIONS, driver::Driver};
+use super::{MAX_SESSIONS, driver::Driver, trace::Odd};
 use crate::{clock, console::Availability, context::Event};
 
 /// Invitations that led nowhere yet, at most: they wait for the user's answer, or the answer waits for the host
@@ -28,18 +28,30 @@ impl Driver {
         }
         let was_invited = self.is_invited(session);
         let SessionRequest { term, first, messages, .. } = request;
+        let named = named(&messages);
         match self.input(session, Input::Message { from, term, first, messages }).await {
             Ok(()) => {
                 // Asked again, after it had declined or left.
                 if !was_invited {
                     self.answer_by_rule(session).await;
                 }
+                self.judge(session, from, is_claim.then_some(term), named);
                 self.taken(session, from, term)
             }
             Err(error) => {
                 tracing::warn!(%session, ?from, %error, "messages were not taken");
                 SessionResponse::Later
             }
+        }
+    }
+
+    /// What was taken, and came to nothing: `claim`: of which term it was one; `named`: how many members it named.
+    fn judge(&mut self, session: SessionId, from: PeerId, claim: Option<u32>, named: usize) {
+        let Some(role) = self.runs.get(&session).map(|run| &run.record.role) else { return };
+        if claim.is_some_and(|term| !role.is_over() && role.expected_of(from, term).is_none()) {
+            self.oddities.tell(session, from, Odd::Claim);
+        } else if role.as_member().is_some_and(|member| member.roster().count() < named) {
+            self.oddities.tell(session, from, Odd::Roster);
         }
     }
 
@@ -54,7 +66,9 @@ impl Driver {
         if role.is_over() && invites_again(role, &request) {
             return self.invited(from, request).await;
         }
-        if is_known && !role.is_over() {
+        let is_over = role.is_over();
+        self.oddities.tell(request.session, from, Odd::Stranger);
+        if is_known && !is_over {
             SessionResponse::Later
         } else {
             SessionResponse::Rejected("this node is not in that session with you".into())
@@ -75,6 +89,7 @@ impl Driver {
         match self.context.store.is_cheat(&from.to_string()).await {
             Ok(false) => {}
             Ok(true) => {
+                tracing::info!(%session, %from, "an invitation of a host that was proven to cheat is refused");
                 return SessionResponse::Rejected(
                     "you were proven to have given one copy to two members".into(),
                 );
@@ -167,6 +182,15 @@ impl Driver {
             Availability::Auto => self.runs.values().any(|run| run.record.role.runs()),
         }
     }
+}
+
+/// How many members the newest roster in there names.
+fn named(messages: &[Message]) -> usize {
+    let rosters = messages.iter().filter_map(|message| match message {
+        Message::Roster(roster) => Some(roster.members.len()),
+        _ => None,
+    });
+    rosters.last().unwrap_or(0)
 }
 
 /// Whether somebody says that it is host now.

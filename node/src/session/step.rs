@@ -112,8 +112,7 @@ impl Driver {
             match output {
                 Output::Receipt(item) => context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?,
                 Output::Cheat(proof) => {
-                    let (ticket, host) = (proof.ticket().to_string(), proof.host().to_string());
-                    context.store.keep_cheat(&mut write, &ticket, &host, now, &proof.encode()).await?;
+                    context.store.keep_cheat(&mut write, proof, now).await?;
                 }
                 Output::Send { .. }
                 | Output::Entered(_)
@@ -206,6 +205,10 @@ impl Driver {
             }
         }
         if before.0 != state {
+            // By itself: a member that the user takes out gives no reason.
+            if let ("left" | "failed", Some(why)) = (state, &why) {
+                tracing::warn!(%session, state, why, "this node is out of the session");
+            }
             self.context.tell(Event::State { session, state, why });
             self.sweep(session).await;
         }

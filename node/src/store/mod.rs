@@ -7,6 +7,7 @@
 //! That is what "durable before visible" stands on.
 
 pub mod bundle;
+mod cheats;
 mod contacts;
 mod group;
 mod offers;
@@ -19,7 +20,6 @@ mod updates;
 
 use std::path::Path;
 
-use parlor_proto::time::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{
     Sqlite, SqlitePool,
@@ -27,6 +27,7 @@ use sqlx::{
 };
 
 pub use bundle::{Bundle, BundleError, Bundles};
+pub use cheats::Cheat;
 pub use contacts::{Contact, MAX_CONTACTS};
 pub use offers::{OfferTerms, Offering};
 pub use programs::LibraryEntry;
@@ -99,34 +100,6 @@ impl Store {
     /// Waits for what is under way, and closes the file.
     pub async fn close(&self) {
         self.pool.close().await;
-    }
-
-    /// Keeps the proof that a host gave one slot to two members.
-    pub async fn keep_cheat(
-        &self,
-        write: &mut Transaction,
-        ticket: &str,
-        host: &str,
-        found_at: Timestamp,
-        proof: &[u8],
-    ) -> Result<(), StoreError> {
-        sqlx::query("INSERT OR IGNORE INTO cheats (ticket, host, found_at, proof) VALUES (?, ?, ?, ?)")
-            .bind(ticket)
-            .bind(host)
-            .bind(found_at.0.cast_signed())
-            .bind(proof)
-            .execute(&mut **write)
-            .await?;
-        Ok(())
-    }
-
-    /// Whether a proof against this host is kept.
-    pub async fn is_cheat(&self, host: &str) -> Result<bool, StoreError> {
-        let found: Option<i64> = sqlx::query_scalar("SELECT 1 FROM cheats WHERE host = ? LIMIT 1")
-            .bind(host)
-            .fetch_optional(&self.pool)
-            .await?;
-        Ok(found.is_some())
     }
 }
 

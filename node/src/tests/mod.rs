@@ -8,6 +8,7 @@
 mod discard;
 mod invitations;
 mod rights;
+mod rogues;
 mod supply;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

@@ -10,7 +10,7 @@ use parlor_tests::{
 };
 
 /// Every verb of the contract.
-const VERBS: [&[&str]; 40] = [
+const VERBS: [&[&str]; 44] = [
     &["up"],
     &["id"],
     &["status"],
@@ -31,6 +31,10 @@ const VERBS: [&[&str]; 40] = [
     &["card"],
     &["card", "write"],
     &["card", "read"],
+    &["proof"],
+    &["proof", "list"],
+    &["proof", "export"],
+    &["proof", "check"],
     &["host"],
     &["invite"],
     &["remove"],
@@ -108,6 +112,7 @@ fn in_order(cast: &Cast) -> Vec<(&Node, Vec<&'static str>, &'static str)> {
         (host, vec!["catalog", "origin"], "programs"),
         (host, vec!["programs"], "programs"),
         (host, vec!["ticket", "list"], "tickets"),
+        (ann, vec!["proof", "list"], "proofs"),
         (ann, vec!["inbox"], "invitations"),
         (ann, vec!["sessions"], "sessions"),
         (ann, vec!["outbox"], "receipts"),

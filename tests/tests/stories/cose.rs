@@ -1,8 +1,13 @@
-//! A ticket that Parlor wrote means the same to somebody else's COSE library.
+//! What Parlor signed means the same to somebody else's COSE library.
 
 use std::{fs, process::Command};
 
-use parlor_tests::{cast::Cast, node::Outcome, programs::example, world::repository};
+use parlor_tests::{
+    cast::Cast,
+    node::Outcome,
+    programs::example,
+    world::{World, fixture, repository},
+};
 
 /// pycose, in an environment of its own that the script makes.
 fn verify(ticket: &str, origin: &str) -> Outcome {
@@ -29,4 +34,28 @@ fn a_ticket_verifies_with_an_independent_library() {
     fs::write(&file, bytes).expect("a file");
     let flipped = verify(&path, cast.origin.peer());
     assert_ne!(flipped.code, 0, "one bit flipped: {flipped:?}");
+}
+
+#[test]
+fn a_proof_verifies_with_an_independent_library() {
+    let world = World::new();
+    let file = world.file("proof.cbor");
+    let check = |bytes: &[u8]| {
+        fs::write(&file, bytes).expect("a file");
+        verify("--proof", &file.to_string_lossy())
+    };
+    let proof = fixture("rights/proof");
+    let good = check(&proof);
+    assert_eq!(good.code, 0, "{good:?}");
+    // The signature of the second slot; and its member, whom nobody accuses then.
+    for place in [proof.len() - 1, proof.len() - 160] {
+        let mut bytes = proof.clone();
+        bytes[place] ^= 1;
+        let flipped = check(&bytes);
+        assert_ne!(flipped.code, 0, "one bit flipped at {place}: {flipped:?}");
+    }
+    // Twice the same slot: an array of two, each a byte string with a head of 2 bytes.
+    let slot = &proof[1..=(proof.len() - 1) / 2];
+    let twice = check(&[&proof[..1], slot, slot].concat());
+    assert!(twice.code != 0 && twice.stderr.contains("the same member's"), "{twice:?}");
 }

@@ -11,5 +11,6 @@ mod crashes;
 mod demo;
 mod first_light;
 mod lan;
+mod proofs;
 mod refusals;
 mod succession;

@@ -35,6 +35,17 @@ fn every_kind_has_its_golden_bytes() {
     check(&ack(), fixture!("ack"));
 }
 
+/// What `parlor proof export` writes, and anybody can check.
+#[test]
+fn a_proof_has_its_golden_bytes() {
+    let proof = EquivocationProof::find(&slot(0, 1), &slot(0, 2)).unwrap();
+    let golden = bytes_of(fixture!("proof"));
+    assert_eq!(hex::encode(proof.encode()), hex::encode(&golden), "a proof is written otherwise");
+    let read = EquivocationProof::decode(&golden).unwrap();
+    assert_eq!((read.host(), read.ticket()), (host().peer(), ticket().hash()));
+    read.verify(&ticket()).unwrap();
+}
+
 #[test]
 fn the_hash_of_the_golden_ticket_is_over_its_sig_structure() {
     let golden = bytes_of(fixture!("ticket"));

@@ -1,0 +1,163 @@
+//! A host that cheats: its own members find out, leave, and can prove it where there is something to prove.
+
+use parlor_proto::{
+    group::keys::KeyOffer,
+    rights::Ledger,
+    session::{Change, Roster, RosterEntry, SeatState},
+};
+
+use super::*;
+use crate::{
+    console::{Invite, ProofCommand},
+    context::Event,
+};
+
+/// The host forgets what it gave out: what an old backup does, or a host that means it.
+async fn forgets(host: &Site) {
+    let store = &host.node.context().store;
+    let ticket = store.tickets().await.unwrap().remove(0).ledger.ticket().clone();
+    let mut write = store.write().await.unwrap();
+    store.put_ledger(&mut write, &Ledger::new(ticket)).await.unwrap();
+    write.commit().await.unwrap();
+}
+
+/// What a host's node says to a member that the honest code would not.
+async fn says(host: &Site, to: &Site, session: SessionId, message: Message) {
+    let overlay = &host.node.context().overlay;
+    let answer = tells(overlay, to.peer(), session, 0, vec![message]).await;
+    assert!(matches!(answer, SessionResponse::Taken { .. }), "{answer:?}");
+}
+
+/// The proofs that a node has: their ids, and whom they are against.
+async fn proofs(site: &Site) -> Vec<(String, String)> {
+    let list = site.run(Command::Proof(ProofCommand::List)).await;
+    let text = |item: &Value, key: &str| item[key].as_str().unwrap().to_owned();
+    list["proofs"].as_array().unwrap().iter().map(|item| (text(item, "proof"), text(item, "host"))).collect()
+}
+
+#[tokio::test]
+async fn a_host_that_gives_one_slot_to_two_members_is_left_proven_and_shunned() {
+    let log = Log::start();
+    let (host, members) = party::<2>(1).await;
+    let mut events = members[0].node.context().events.subscribe();
+    let session = running(&host, &[&members[0]], &["member0"]).await;
+    forgets(&host).await;
+    let invite = Invite { session: session.to_string(), who: vec!["member1".into()] };
+    host.run(Command::Invite(invite)).await;
+    for member in &members {
+        member.reaches(session, "left").await;
+        let found = proofs(member).await;
+        assert_eq!(found.len(), 1);
+        assert_eq!(found, proofs(&members[0]).await, "the same two slots are the same proof");
+        assert_eq!(found[0].1, host.peer().to_string());
+    }
+    log.tells(&["WARN", &session.to_string(), &host.peer().to_string(), "one slot to two members"]).await;
+    let told = async {
+        while !matches!(events.recv().await.unwrap(), Event::Cheat { host: who, .. } if who == host.peer()) {}
+    };
+    tokio::time::timeout(PATIENCE, told).await.expect("whoever watches hears of it");
+
+    // Whoever gets the proof can check it, the host itself included.
+    let (file, id) = (members[0].home.path().join("proof"), proofs(&members[0]).await.remove(0).0);
+    let export = ProofCommand::Export { proof: id[..8].to_owned(), file: file.clone() };
+    members[0].run(Command::Proof(export)).await;
+    let checked = host.run(Command::Proof(ProofCommand::Check { file })).await;
+    assert_eq!((&checked["stands"], &checked["proof"]), (&true.into(), &id.into()));
+    assert_eq!(checked["host"], host.peer().to_string());
+    let accused: BTreeSet<_> =
+        checked["members"].as_array().unwrap().iter().map(|one| one["peer"].as_str().unwrap()).collect();
+    let peers = members.each_ref().map(|member| member.peer().to_string());
+    assert_eq!(accused, peers.iter().map(String::as_str).collect());
+
+    // Its next invitation is refused, trusted though it is.
+    let next = host.host(&["member0"]).await;
+    until(async || {
+        let seat = host.run(Command::Session(of(next))).await["members"][0].clone();
+        seat["state"] == "failed" && seat["why"].as_str().unwrap().contains("proven")
+    })
+    .await;
+    assert_eq!(members[0].state(next).await, "unknown");
+    log.tells(&[&next.to_string(), "an invitation of a host that was proven to cheat"]).await;
+}
+
+#[tokio::test]
+async fn the_second_slot_is_found_also_where_only_a_change_of_keys_shows_it() {
+    let log = Log::start();
+    let (host, [member]) = party::<1>(1).await;
+    let session = running(&host, &[&member], &["member0"]).await;
+    let accomplice = Identity::from_seed(&[0x51; 32]);
+    let context = host.node.context();
+    let keys = Arc::clone(role(&host, session).await.keys().unwrap());
+    let mut ledger = Ledger::new(role(&host, session).await.ticket().clone());
+    let slot = ledger.grant(accomplice.peer(), &context.identity, crate::clock::now()).unwrap();
+    let offer = KeyOffer::new(&accomplice, &[1; 32]).unwrap();
+    let staged = keys.add(&[(accomplice.peer(), offer.package())], &context.identity, &[2; 32]).unwrap();
+    let entry = RosterEntry {
+        slot: Some(slot.to_signed()),
+        contact: contact(accomplice.peer()),
+        state: SeatState::Joined,
+    };
+    let change = Change { commit: staged.commit, added: vec![entry] };
+    says(&host, &member, session, Message::Keys(Box::new(change))).await;
+    member.reaches(session, "left").await;
+    assert_eq!(proofs(&member).await.len(), 1);
+    log.tells(&["WARN", &session.to_string(), &host.peer().to_string(), "one slot to two members"]).await;
+}
+
+#[tokio::test]
+async fn who_has_only_anothers_slot_is_not_in_the_roster() {
+    let log = Log::start();
+    let (host, [member]) = party::<1>(1).await;
+    let session = running(&host, &[&member], &["member0"]).await;
+    let rogue = Rogue::stranger().await;
+    rogue.opens(session, &[&host, &member]).await;
+    posts(&member, session, "secret").await;
+    let machine = self::member(&member, session).await;
+    // With the member's own slot, and with none.
+    for slot in [Some(slot_of(&machine).to_signed()), None] {
+        let intruder = RosterEntry { slot, contact: contact(rogue.peer()), state: SeatState::Joined };
+        let members = machine.roster().cloned().chain([intruder]).collect();
+        let roster = Roster {
+            term: 0,
+            host: machine.host().clone(),
+            host_slot: None,
+            former_hosts: Vec::new(),
+            takeover: machine.takeover(),
+            members,
+        };
+        says(&host, &member, session, Message::Roster(Box::new(roster))).await;
+        assert!(!group_of(&member, session).await.contains(&rogue.peer()));
+        assert!(rogue.pulls_updates(member.peer(), session).await.updates.is_empty());
+    }
+    assert_eq!((rogue.packets(), member.state(session).await), (0, "running".to_owned()));
+    let (session, host) = (session.to_string(), host.peer().to_string());
+    log.tells(&["WARN", &session, &host, "names members without a slot of theirs"]).await;
+}
+
+#[tokio::test]
+async fn a_host_that_lets_somebody_without_a_slot_into_the_keys_is_left() {
+    let log = Log::start();
+    for shows_anothers in [false, true] {
+        let (host, [member]) = party::<1>(1).await;
+        let session = running(&host, &[&member], &["member0"]).await;
+        let intruder = Identity::from_seed(&[0x52; 32]);
+        let keys = Arc::clone(role(&host, session).await.keys().unwrap());
+        let offer = KeyOffer::new(&intruder, &[3; 32]).unwrap();
+        let identity = &host.node.context().identity;
+        let staged = keys.add(&[(intruder.peer(), offer.package())], identity, &[4; 32]).unwrap();
+        let entry = RosterEntry {
+            slot: Some(slot_of(&self::member(&member, session).await).to_signed()),
+            contact: contact(intruder.peer()),
+            state: SeatState::Joined,
+        };
+        let added = if shows_anothers { vec![entry] } else { Vec::new() };
+        let before = epoch(&member, session).await;
+        let change = Change { commit: staged.commit, added };
+        says(&host, &member, session, Message::Keys(Box::new(change))).await;
+        member.reaches(session, "left").await;
+        assert_eq!(self::member(&member, session).await.keys().map(|keys| keys.epoch()), None, "{before}");
+        assert!(member.node.sessions().group(session).is_none(), "nothing more is said to it");
+        assert!(proofs(&member).await.is_empty(), "that proves nothing to others");
+        log.tells(&["WARN", &session.to_string(), "left", "without a slot into the group's keys"]).await;
+    }
+}
