@@ -8,10 +8,10 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Contact, Host, HostState, Member, Message, RosterEntry,
-    election::{Claimant, VoteRequest, VoteResponse, is_enough},
+    CommitLog, Contact, Host, HostState, Member, Message, RosterEntry,
+    election::{Claimant, Known, Mandate, VoteRequest, VoteResponse},
     message::Claim,
-    step::{Context, Input, Output, StepError},
+    step::{Context, Input, Output, Refused, StepError},
 };
 use crate::{
     group::keys::GroupKeys,
@@ -44,6 +44,10 @@ pub(super) struct Estate {
     pub(super) slot: Option<Verified<Slot>>,
     pub(super) former_hosts: Vec<PeerId>,
     pub(super) takeover: Duration,
+    /// How it came to the present host.
+    pub(super) mandates: Vec<Mandate>,
+    /// Commits of before, for those who missed them.
+    pub(super) commits: CommitLog,
     /// Everyone else who has or had a right to be there.
     pub(super) others: Vec<(Option<Verified<Slot>>, RosterEntry)>,
 }
@@ -239,7 +243,7 @@ impl Role {
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Some(Message::Claim(claim)) = messages.first()
         {
-            self.follow(*from, *term, claim, context);
+            self.follow(*from, *term, claim, context, &mut outputs);
         }
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Self::Member(member) = self
@@ -261,13 +265,24 @@ impl Role {
     }
 
     /// Somebody says that it is host now: this node follows it into its term, if that convinces.
-    fn follow(&mut self, from: PeerId, term: u32, claim: &Claim, context: &Context<'_>) {
+    fn follow(
+        &mut self,
+        from: PeerId,
+        term: u32,
+        claim: &Claim,
+        context: &Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) {
         let claimant = Claimant { session: self.session(), term, peer: from };
         let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
-        if !named || !self.is_later(claimant) || !self.is_convinced(claimant, claim, context.now) {
+        let me = context.me.peer;
+        if !named || !self.is_later(claimant) {
             return;
         }
-        let me = context.me.peer;
+        if !self.known(me).is_led_to(claimant, &claim.mandates) {
+            outputs.push(Output::Refused { from, what: Refused::Claim });
+            return;
+        }
         match self {
             Self::Host(host) if host.state() == HostState::Ended => {}
             Self::Host(host) => {
@@ -291,18 +306,13 @@ impl Role {
         claimant.term > term || (claimant.term == term && host != Some(claimant.peer) && before())
     }
 
-    fn is_convinced(&self, claimant: Claimant, claim: &Claim, now: Timestamp) -> bool {
-        if claim.evidence.handover(claimant, self.ticket()).is_some() {
-            return true;
+    /// What it takes to convince this node of another host.
+    fn known(&self, me: PeerId) -> Known {
+        match self {
+            Self::Host(host) => {
+                Known { session: host.session(), term: host.term(), host: me, voters: host.voters() }
+            }
+            Self::Member(member) => member.known(),
         }
-        let (known, has_lost_host) = match self {
-            Self::Host(host) => (host.voters(), false),
-            Self::Member(member) => (member.voters(), member.has_lost_host(now)),
-        };
-        if is_enough(claim.evidence.voters(claimant, &known).len(), known.len()) {
-            return true;
-        }
-        let left = claim.roster.voters(self.ticket());
-        has_lost_host && is_enough(claim.evidence.voters(claimant, &left).len(), left.len())
     }
 }

@@ -212,6 +212,7 @@ impl World {
                 self.receipts.insert((item.1.member, item.1.kind.name()));
             }
             Output::Cheat(_) => panic!("an honest host is never proven a cheat"),
+            Output::Refused { .. } => {}
             Output::Entered(keys) => {
                 let before = self.entered.insert(from, Arc::clone(&keys));
                 assert!(before.is_none_or(|before| before.epoch() < keys.epoch()), "keys only go on");
@@ -704,7 +705,8 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     let members = [(&old, &before), (&new, &after)].map(|(slot, identity)| super::RosterEntry {
         slot: Some(slot.to_signed()),
         contact: contact(identity, "x"),
-        state: SeatState::Joined, gave_back: false,
+        state: SeatState::Joined,
+        gave_back: false,
     });
     let roster = roster(&world, members.into());
     world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));

@@ -2,6 +2,7 @@
 
 use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
+    group::keys::KeyOffer,
     identity::PeerId,
     rights::{Release, Signed},
     session::{
@@ -37,6 +38,7 @@ impl Host {
             host: context.me.clone(),
             billing: context.billing.to_vec(),
             handover: self.handover(context),
+            mandates: self.office.mandates(),
             version: self.version.clone(),
             size: self.size,
             expires,
@@ -100,7 +102,7 @@ impl Host {
             }
             Message::Release(release) => self.released(from, release, context, outputs)?,
             Message::Offer(package) if seat.state.in_group() => {
-                self.offered(from, &package, context, outputs)?;
+                self.offered(from, package, context, outputs)?;
             }
             // Anything else is out of step: a member that misbehaves, or one that speaks after it was let go.
             _ => {}
@@ -167,6 +169,8 @@ impl Host {
             Some((seat.state, "the invitation does not stand any more".to_owned()))
         } else if seat.state == SeatState::Expired || seat.expires <= now {
             Some((SeatState::Expired, "the invitation has expired".to_owned()))
+        } else if KeyOffer::check(member, package).is_err() {
+            Some((SeatState::Failed, "its key package does not stand up".to_owned()))
         } else {
             self.take_slot(member, context).err().map(|why| (SeatState::Refused, why))
         };

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::{Host, HostError, HostState, Seat, keys::Keys};
 use crate::{
     identity::PeerId,
-    rights::{Handover, Signed, Slot, Verified},
+    rights::{Handover, Signed, Slot, Verified, sign},
     session::{
-        Contact, MAX_HOSTS, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
-        election::{Evidence, VoteRequest},
-        message::{Claim, HandOver},
+        Contact, Message, Roster, RosterEntry, SeatState,
+        election::{Mandate, Vote, with_mandate},
+        message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
     },
@@ -34,23 +34,26 @@ pub(super) struct Office {
     slot: Option<Verified<Slot>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
-    /// Why it is host, for those who have not heard; `None` for the first.
-    evidence: Option<Evidence>,
+    /// Why it is host, for those who have not heard; none for the first.
+    mandates: Vec<Mandate>,
 }
 
 /// How a node has become host.
 #[derive(Debug)]
 pub(in crate::session) struct Won {
-    pub(in crate::session) term: u32,
-    pub(in crate::session) evidence: Evidence,
+    pub(in crate::session) mandate: Mandate,
     /// Of those who sent one along with their vote.
     pub(in crate::session) packages: BTreeMap<PeerId, Vec<u8>>,
 }
 
 impl Office {
+    pub(super) fn mandates(&self) -> Vec<Mandate> {
+        self.mandates.clone()
+    }
+
     /// Of the ticket's host.
     pub(super) fn first(takeover: Duration) -> Self {
-        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None, evidence: None }
+        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None, mandates: Vec::new() }
     }
 
     pub(super) fn term(&self) -> u32 {
@@ -118,6 +121,8 @@ impl Host {
             seats.insert(seat.contact.peer, seat);
         }
         let (takeover, former, slot) = (estate.takeover, estate.former_hosts, estate.slot);
+        let term = won.mandate.term;
+        let mandates = with_mandate(estate.mandates, won.mandate);
         let mut host = Self {
             session: estate.session,
             ticket: estate.ticket,
@@ -128,72 +133,36 @@ impl Host {
             seats,
             running_since: estate.running_since,
             keys: Keys::default(),
-            office: Office {
-                term: won.term,
-                takeover,
-                former,
-                slot,
-                successor: None,
-                evidence: Some(won.evidence.clone()),
-            },
+            office: Office { term, takeover, former, slot, successor: None, mandates },
         };
+        host.keys.inherit(estate.commits);
         let in_group = host.voters();
         let packages: Vec<_> = won.packages.iter().filter(|(peer, _)| in_group.contains(peer)).collect();
         let welcome = host.let_in_together(&packages, context, outputs)?;
         let welcomed: BTreeSet<PeerId> = packages.iter().map(|(peer, _)| **peer).collect();
-        host.claim(&won.evidence, |peer| welcome.clone().filter(|_| welcomed.contains(peer)), context);
+        for peer in in_group {
+            let welcome = welcome.clone().filter(|_| welcomed.contains(&peer));
+            host.claim(peer, welcome, context);
+        }
         host.finish_step(context, outputs)?;
         Ok(host)
     }
 
-    fn claim(
-        &mut self,
-        evidence: &Evidence,
-        welcome: impl Fn(&PeerId) -> Option<Vec<u8>>,
-        context: &Context<'_>,
-    ) {
-        let roster = self.roster(context);
-        let (state, suspended) = (self.state, self.suspended);
-        for (peer, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.state.in_group()) {
-            let (evidence, roster, welcome) = (evidence.clone(), roster.clone(), welcome(peer));
-            let claim = Claim { evidence, roster, welcome, state, suspended };
-            seat.channel.say(Message::Claim(Box::new(claim)), context.now);
-        }
-    }
-
-    /// Somebody with a slot, whom the host before this one let in at the last moment, wants a host: here is one.
-    pub(super) fn meets(&mut self, from: PeerId, request: VoteRequest, context: &Context<'_>) {
-        let (Some(slot), Some(evidence)) = (request.slot, self.office.evidence.clone()) else { return };
-        if request.session != self.session || self.state == HostState::Ended {
-            return;
-        }
-        if self.seats.get(&from).is_some_and(|seat| !seat.state.in_group() && seat.channel.is_idle()) {
-            // It was put out, and the host that did so could not tell it any more.
-            self.say_claim(from, evidence, context);
-            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
-            return;
-        }
-        let slot = slot.verify().ok().filter(|slot| slot.member == from && slot.check(&self.ticket).is_ok());
-        let taken = |slot: &Slot| {
-            let seats = self.seats.values().filter_map(|seat| seat.slot()).map(|other| other.k);
-            seats.chain(self.office.slot().map(|own| own.k)).any(|k| k == slot.k)
-        };
-        let Some(slot) = slot.filter(|slot| !taken(slot)) else { return };
-        let is_full = self.seats.len() >= MAX_SEATS;
-        if is_full || self.seats.contains_key(&from) || request.candidate.peer != from {
-            return;
-        }
-        let mut seat = Seat::new(request.candidate.bounded(), context.now);
-        (seat.state, seat.slot) = (SeatState::Accepted, Some(slot));
-        self.seats.insert(from, seat);
-        self.say_claim(from, evidence, context);
-        self.tell_roster(context);
-    }
-
-    fn say_claim(&mut self, to: PeerId, evidence: Evidence, context: &Context<'_>) {
+    /// This node is host now, and begins a conversation with `to`.
+    fn claim(&mut self, to: PeerId, welcome: Option<Vec<u8>>, context: &Context<'_>) {
         let (roster, state, suspended) = (self.roster(context), self.state, self.suspended);
-        let claim = Claim { evidence, roster, welcome: None, state, suspended };
+        let claim = Claim { mandates: self.office.mandates.clone(), roster, welcome, state, suspended };
         self.with_channel(to, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
+    }
+
+    /// Somebody who was put out, and whom the host that did so could not tell any more, looks for a host.
+    pub(super) fn meets(&mut self, from: PeerId, context: &Context<'_>) {
+        let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();
+        let is_first = self.office.is_first() || self.state == HostState::Ended;
+        if !is_first && self.seats.get(&from).is_some_and(was_put_out) {
+            self.claim(from, None, context);
+            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
+        }
     }
 
     /// From here on no copy is given out here any more, whatever becomes of the successor.
@@ -208,16 +177,19 @@ impl Host {
         if self.office.successor.is_some_and(|successor| successor != peer) {
             return Err(HostError::HandedOver.into());
         }
-        if self.office.former.len() + 1 >= MAX_HOSTS {
-            return Err(HostError::NoFurther.into());
-        }
         let (session, term, now) = (self.session, self.office.term + 1, context.now);
+        let vote = Vote { session, term, candidate: peer, voter: context.me.peer, at: now };
+        let vote = sign(&vote, context.identity)?.to_signed();
         let identity = context.identity;
-        let ledger = context.ledger.as_mut().ok_or(HostError::NoFurther)?;
-        let handed =
-            ledger.hand_over(peer, session, term, identity, now).map_err(|_| HostError::NoFurther)?;
+        // Without copies, or with such as were handed on too often, the office still can be.
+        let handed = match context.ledger.as_mut() {
+            Some(ledger) => ledger.hand_over(peer, session, term, identity, now).ok(),
+            None => None,
+        };
+        let copies = handed
+            .map(|handed| HandedCopies { handover: handed.handover.to_signed(), released: handed.released });
         self.office.successor = Some(peer);
-        let message = HandOver { handover: handed.handover.to_signed(), released: handed.released };
+        let message = HandOver { vote, copies };
         self.with_channel(peer, |channel| channel.say(Message::HandOver(Box::new(message)), now));
         Ok(())
     }
@@ -236,6 +208,8 @@ impl Host {
             slot: self.office.slot.clone(),
             former_hosts: self.office.former.clone(),
             takeover: self.office.takeover,
+            mandates: self.office.mandates.clone(),
+            commits: self.keys.log(),
             others: self.seats.iter().filter_map(entry).collect(),
         }
     }

@@ -1,18 +1,19 @@
 //! Who else is in the group, and by which right: "admission is the slot" (design, section 3).
 
-use std::collections::BTreeSet;
-
 use super::{Member, MemberState};
 use crate::{
     identity::PeerId,
     rights::{EquivocationProof, Signed, Slot, Ticket, Verified},
     session::{
-        Contact, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
-        step::{Context, Output, StepError},
+        MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        message::Change,
+        step::{Context, Output, Refused, StepError},
     },
 };
 
-type Seated = (Option<Verified<Slot>>, RosterEntry);
+pub(super) const CHEAT: &str = "a host gave one slot to two members";
+
+pub(super) type Seated = (Option<Verified<Slot>>, RosterEntry);
 
 impl Member {
     /// ST18. Who has no verified slot of this ticket is not in the roster, whatever the host says; two slots that
@@ -33,10 +34,14 @@ impl Member {
         self.invited.host = roster.host.bounded();
         self.succession.agreed(roster.takeover, roster.former_hosts);
         let seated = |entry| seated(entry, &self.ticket);
+        let told = roster.members.len();
         let others: Vec<Seated> = roster.members.into_iter().take(MAX_SEATS).filter_map(seated).collect();
+        if others.len() < told {
+            outputs.push(Output::Refused { from: self.host().peer, what: Refused::Roster });
+        }
         if let Some(proof) = self.contradiction(host_slot.as_ref(), &others) {
             outputs.push(Output::Cheat(Box::new(proof)));
-            return self.go("the host gave one slot to two members", context, outputs);
+            return self.go(CHEAT, context, outputs);
         }
         let kept = self.others_in_keys(&others);
         (self.others, self.host_slot) = (others, host_slot);
@@ -59,7 +64,7 @@ impl Member {
     }
 
     /// Among what this node knows and what it is told now.
-    fn contradiction(
+    pub(super) fn contradiction(
         &self,
         host_slot: Option<&Verified<Slot>>,
         others: &[Seated],
@@ -91,11 +96,18 @@ impl Member {
             || self.others.iter().any(|(_, entry)| entry.contact.peer == peer)
     }
 
-    /// Whom a change of the keys lets in, if the slot that comes along stands up.
-    pub(super) fn let_in(&mut self, entry: RosterEntry) {
-        let Some((slot, entry)) = seated(entry, &self.ticket) else {
-            return;
-        };
+    /// Whom a change of the keys lets in, of those whose slots come along and stand up.
+    pub(super) fn let_in_by(&self, change: &Change, added: &[PeerId]) -> Vec<Seated> {
+        let entries = change.added.iter().take(MAX_SEATS);
+        let entries = entries.filter(|entry| added.contains(&entry.contact.peer));
+        entries.filter_map(|entry| seated(entry.clone(), &self.ticket)).collect()
+    }
+
+    /// Somebody is in the group, whether the host has said so yet or not.
+    pub(super) fn seat(&mut self, (slot, mut entry): Seated) {
+        if !entry.state.in_group() {
+            entry.state = SeatState::Accepted;
+        }
         let known = self.others.iter().position(|(_, known)| known.contact.peer == entry.contact.peer);
         match known {
             Some(known) if self.others[known].1.state.in_group() => {}
@@ -103,24 +115,6 @@ impl Member {
             None if self.others.len() < MAX_SEATS => self.others.push((slot, entry)),
             None => {}
         }
-    }
-
-    /// Somebody of whom the host never told shows its slot. Of whom it did tell, nothing is learned so.
-    pub(super) fn introduced(&mut self, contact: &Contact, slot: Option<&Signed<Slot>>) {
-        let is_known = self.others.iter().any(|(_, entry)| entry.contact.peer == contact.peer);
-        if is_known || self.host().peer == contact.peer || self.others.len() >= MAX_SEATS {
-            return;
-        }
-        let (slot, contact) = (slot.cloned(), contact.clone());
-        let entry = RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false };
-        let seated = seated(entry, &self.ticket).filter(|(slot, _)| slot.is_some());
-        // Two slots that contradict each other are looked for in what the host says.
-        let contradicts = |slot: &Verified<Slot>| {
-            let known = self.slot.iter().chain(&self.host_slot).chain(slots(&self.others));
-            known.into_iter().any(|other| other.k == slot.k)
-        };
-        let seated = seated.filter(|(slot, _)| !slot.as_ref().is_some_and(contradicts));
-        self.others.extend(seated);
     }
 
     /// Whom a change of the keys puts out: the host may not get to say so any more.
@@ -184,22 +178,4 @@ fn seated(mut entry: RosterEntry, ticket: &Verified<Ticket>) -> Option<Seated> {
     };
     entry.contact = entry.contact.bounded();
     Some((slot, entry))
-}
-
-impl Roster {
-    /// Whose votes count, as far as this roster goes: everyone in the group with a right to be there, the new host
-    /// too, and the one before it not.
-    pub(in crate::session) fn voters(&self, ticket: &Verified<Ticket>) -> BTreeSet<PeerId> {
-        let members = self.members.iter().take(MAX_SEATS).filter(|entry| entry.state.in_group());
-        let members = members.filter_map(|entry| seated(entry.clone(), ticket));
-        let host = self.host.peer;
-        let host_slot = self.host_slot.clone().and_then(|slot| slot_of(slot, host, ticket));
-        let has_right = host_slot.is_some() || host == ticket.host;
-        let mut voters: BTreeSet<PeerId> = members.map(|(_, entry)| entry.contact.peer).collect();
-        voters.extend(has_right.then_some(host));
-        if let Some(deposed) = self.former_hosts.last() {
-            voters.remove(deposed);
-        }
-        voters
-    }
 }

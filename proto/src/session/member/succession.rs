@@ -18,9 +18,12 @@ use crate::{
     session::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
-        election::{Claimant, Evidence, Vote, VoteRequest, VoteResponse, is_enough, vote_for},
+        election::{
+            Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_TERMS_AHEAD, Mandate, Vote, VoteRequest,
+            VoteResponse, is_enough, vote_for, with_mandate,
+        },
         host::Won,
-        message::{Claim, HandOver},
+        message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
     },
@@ -44,6 +47,8 @@ pub(super) struct Succession {
     voted: Option<(u32, PeerId, Signed<Vote>)>,
     /// What the host has handed over to this node.
     inherited: Option<HandOver>,
+    /// How it came to the present host.
+    mandates: Vec<Mandate>,
     /// The newest term heard of.
     newest: u32,
     /// When there was a sign of the host last.
@@ -79,6 +84,7 @@ impl Succession {
             former_hosts: Vec::new(),
             voted: None,
             inherited: None,
+            mandates: Vec::new(),
             newest: term,
             heard: None,
             present: BTreeSet::new(),
@@ -98,17 +104,19 @@ impl Succession {
         &self.former_hosts
     }
 
-    /// A vote is given once a term, whatever became of the session in between.
-    pub(super) fn remember(&mut self, before: &Self) {
-        self.voted = before.voted.clone();
-        self.newest = self.newest.max(before.newest);
-    }
-
     /// What the host says of the succession.
     pub(super) fn agreed(&mut self, takeover: Duration, mut former_hosts: Vec<PeerId>) {
         former_hosts.truncate(MAX_HOSTS);
         self.takeover = takeover.clamp(TAKEOVER_MIN, TAKEOVER_MAX);
         self.former_hosts = former_hosts;
+    }
+
+    /// Why the present host is host.
+    fn note(&mut self, mandate: Mandate) {
+        let newest = self.mandates.last().map_or(0, |known| known.term);
+        if mandate.term > newest && mandate.votes.len() <= MAX_SEATS + 1 {
+            self.mandates = with_mandate(std::mem::take(&mut self.mandates), mandate);
+        }
     }
 
     /// A host of `term`, after others.
@@ -155,7 +163,15 @@ impl Member {
             && !self.suspended
             && self.right().is_some()
             && self.keys().is_some()
-            && is_enough(self.voters().len(), self.voters().len())
+            && !self.suspended_by_host
+            && self.can_win()
+    }
+
+    /// Whether those who are there are enough: nobody asks for what it cannot get.
+    fn can_win(&self) -> bool {
+        let voters = self.voters();
+        let there = voters.iter().filter(|peer| **peer == self.me || self.succession.present.contains(*peer));
+        is_enough(there.count(), voters.len())
     }
 
     /// When this node wants to be host: the first in the agreed order of those that are there, first.
@@ -203,7 +219,6 @@ impl Member {
             term: campaign.term,
             epoch: self.keys.epoch(),
             candidate: context.me.clone(),
-            slot: self.slot.as_ref().map(|slot| slot.to_signed()),
         };
         for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
             outputs.push(Output::AskVote { of, request: request.clone() });
@@ -214,7 +229,7 @@ impl Member {
 
     /// A new term, with this node's own vote.
     fn begin_campaign(&mut self, context: &Context<'_>) -> Result<Campaign, StepError> {
-        let term = self.newest_term() + 1;
+        let term = self.newest_term().saturating_add(1);
         let vote = self.vote(term, self.me, context)?;
         let votes = BTreeMap::from([(self.me, (vote, None))]);
         Ok(Campaign { term, since: context.now, asked: context.now, votes })
@@ -245,19 +260,18 @@ impl Member {
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        if request.candidate.peer != from {
-            return Ok(());
-        }
-        // The host may have been lost before it could say that there is this member.
-        self.introduced(&request.candidate, request.slot.as_ref());
-        let known = self.voters().contains(&from);
+        let known = self.voters().contains(&from) && request.candidate.peer == from;
         if !known || request.session != self.session || !self.state.in_group() {
             return Ok(());
         }
-        let is_later = request.term > self.newest_term();
-        self.succession.newest = self.succession.newest.max(request.term.min(self.newest_term() + 1));
+        let newest = self.newest_term();
+        let term = request.term;
+        let is_later = term > newest && term < END_OF_TERMS && term - newest <= MAX_TERMS_AHEAD;
+        self.succession.newest = self.succession.newest.max(term.min(newest.saturating_add(1)));
+        self.keys.heard_of(request.epoch, context.now);
         let knows_enough = request.epoch >= self.keys.epoch();
-        if !is_later || !knows_enough || !self.has_lost_host(context.now) {
+        let lost = self.has_lost_host(context.now) && !self.suspended_by_host;
+        if !is_later || !knows_enough || !lost || self.has_just_voted(context.now) {
             return Ok(());
         }
         self.succession.campaign = None;
@@ -266,6 +280,14 @@ impl Member {
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.keys.offered(offer);
         Ok(())
+    }
+
+    /// So that nobody drives this node through the terms. Its own vote, of a campaign that failed, holds nobody up.
+    fn has_just_voted(&self, now: Timestamp) -> bool {
+        self.succession.voted.as_ref().is_some_and(|(_, candidate, vote)| {
+            let at = vote.unverified().at;
+            *candidate != self.me && at <= now && at + self.succession.takeover / 4 > now
+        })
     }
 
     /// What a candidate is to be told.
@@ -293,7 +315,8 @@ impl Member {
             }
             VoteResponse::Refused { term, epoch } if voters.contains(&from) => {
                 // A lie costs no more than one term.
-                self.succession.newest = self.succession.newest.max(term.min(self.newest_term() + 1));
+                self.succession.newest =
+                    self.succession.newest.max(term.min(self.newest_term().saturating_add(1)));
                 self.keys.heard_of(epoch, now);
             }
             VoteResponse::Refused { .. } => {}
@@ -311,10 +334,10 @@ impl Member {
         if !is_enough(votes.len(), voters.len()) || !self.has_lost_host(context.now) {
             return None;
         }
-        let evidence = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
+        let own_votes = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
         let packages = votes.iter().filter_map(|(peer, (_, package))| Some((**peer, package.clone()?)));
         let (term, packages) = (campaign.term, packages.collect());
-        Some(Won { term, evidence: Evidence::Votes(evidence), packages })
+        Some(Won { mandate: Mandate { term, host: self.me, votes: own_votes }, packages })
     }
 
     /// The host makes this node the host.
@@ -324,19 +347,33 @@ impl Member {
         }
     }
 
-    /// The office by a handover that stands up, with whatever copies it brings.
+    /// The office, by the host's own word, with whatever copies it brings.
     fn heir(&self, hand_over: HandOver, context: &mut Context<'_>) -> Option<Won> {
-        let term = self.term() + 1;
-        let evidence = Evidence::Handover(hand_over.handover);
-        let claimant = Claimant { session: self.session, term, peer: self.me };
-        let handover = evidence.handover(claimant, &self.ticket)?;
-        let released = hand_over.released;
-        // Copies that do not stand up are not taken over; the office is.
-        match context.ledger.as_mut() {
-            Some(ledger) => ledger.take_over(handover, released).unwrap_or_default(),
-            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, released).ok(),
+        let (session, me, term) = (self.session, self.me, self.term() + 1);
+        let mandate = Mandate { term, host: me, votes: vec![hand_over.vote] };
+        let claimant = Claimant { session, term, peer: me };
+        if !self.known().is_led_to(claimant, std::slice::from_ref(&mandate)) {
+            return None;
         }
-        Some(Won { term, evidence, packages: BTreeMap::new() })
+        if let Some(copies) = hand_over.copies {
+            self.take_copies(copies, context);
+        }
+        Some(Won { mandate, packages: BTreeMap::new() })
+    }
+
+    /// Copies that do not stand up are not taken over; the office is.
+    fn take_copies(&self, copies: HandedCopies, context: &mut Context<'_>) {
+        let Ok(handover) = copies.handover.verify() else { return };
+        match context.ledger.as_mut() {
+            Some(ledger) => ledger.take_over(handover, copies.released).unwrap_or_default(),
+            None if handover.to != self.me => {}
+            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, copies.released).ok(),
+        }
+    }
+
+    /// What it takes to convince this node of another host.
+    pub(in crate::session) fn known(&self) -> Known {
+        Known { session: self.session, term: self.term(), host: self.host().peer, voters: self.voters() }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
@@ -363,6 +400,8 @@ impl Member {
             slot: self.slot.clone(),
             former_hosts,
             takeover: self.succession.takeover,
+            mandates: self.succession.mandates.clone(),
+            commits: self.keys.log(),
             others: others.cloned().chain([(host_slot, host)]).collect(),
         }
     }
@@ -378,7 +417,10 @@ impl Member {
         let (version, size) = (estate.version, estate.size);
         let mut succession = Succession::new(term);
         succession.agreed(estate.takeover, estate.former_hosts);
+        succession.mandates = estate.mandates;
         succession.begin_term(term, now);
+        let mut keys = Keys::default();
+        keys.inherit(estate.commits);
         Self {
             session: estate.session,
             ticket: estate.ticket,
@@ -394,7 +436,7 @@ impl Member {
             why: None,
             gives_back: false,
             channel: Channel::default(),
-            keys: Keys::default(),
+            keys,
             succession,
         }
     }
@@ -420,6 +462,7 @@ impl Member {
         }
         let seat = claim.roster.members.iter().find(|entry| entry.contact.peer == self.me);
         let told = seat.map(|entry| entry.state);
+        claim.mandates.into_iter().take(MAX_MANDATES).for_each(|mandate| self.succession.note(mandate));
         self.suspended_by_host = claim.suspended;
         if claim.suspended {
             self.used(context, outputs)?;
