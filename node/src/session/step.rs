@@ -116,6 +116,7 @@ impl Driver {
                 }
                 Output::Send { .. }
                 | Output::Entered(_)
+                | Output::Refused { .. }
                 | Output::PullCommits { .. }
                 | Output::AskVote { .. } => {}
             }
@@ -135,6 +136,7 @@ impl Driver {
             Output::Entered(keys) => self.enter(session, keys),
             Output::PullCommits { after } => self.pull_commits(session, after),
             Output::AskVote { of, request } => self.ask_vote(of, request),
+            Output::Refused { from, what } => self.oddities.tell(session, from, what.into()),
             Output::Receipt(_) => self.context.outbox.wake(),
             Output::Cheat(proof) => {
                 tracing::warn!(%session, host = %proof.host(), "the host gave one slot to two members");

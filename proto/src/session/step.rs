@@ -160,8 +160,6 @@ pub enum Output {
 pub enum Refused {
     /// To be host.
     Claim,
-    /// A vote: honest ones ask in vain, too, while rosters differ.
-    Vote,
     /// As host: somebody in the roster without a right to be there.
     Roster,
     /// A commit that does not stand up, or lets somebody in without a slot.
