@@ -26,7 +26,13 @@ impl Inside {
             former_hosts: vec![self.host.peer()],
             takeover: self.loot.takeover(),
             // Those who would have to agree are said to have gone.
-            members: others.cloned().map(|mut entry| { entry.state = SeatState::Left; entry }).collect(),
+            members: others
+                .cloned()
+                .map(|mut entry| {
+                    entry.state = SeatState::Left;
+                    entry
+                })
+                .collect(),
         };
         Message::Claim(Box::new(Claim {
             evidence: Evidence::Votes(votes),

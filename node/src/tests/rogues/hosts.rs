@@ -129,7 +129,7 @@ async fn who_has_only_anothers_slot_is_not_in_the_roster() {
         assert!(!group_of(&member, session).await.contains(&rogue.peer()));
         assert!(rogue.pulls_updates(member.peer(), session).await.updates.is_empty());
     }
-    assert_eq!((rogue.packets(), member.state(session).await), (0, "running".to_owned()));
+    assert_eq!((rogue.packets(), member.state(session).await), ((0, 0), "running".to_owned()));
     let (session, host) = (session.to_string(), host.peer().to_string());
     log.tells(&["WARN", &session, &host, "names members without a slot of theirs"]).await;
 }

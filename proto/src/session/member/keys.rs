@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Member, MemberState};
+use super::{Member, MemberState, roster::CHEAT};
 use crate::{
     group::keys::{Applied, GroupKeys, GroupName, KeyOffer},
     identity::PeerId,
@@ -181,6 +181,10 @@ impl Member {
         };
         match keys.apply(&change.commit.bytes) {
             Ok(Applied::Merged(merged)) => {
+                if let Some(proof) = self.contradicted_by(&change.added) {
+                    outputs.push(Output::Cheat(Box::new(proof)));
+                    return self.go(CHEAT, context, outputs);
+                }
                 change.added.iter().for_each(|entry| self.let_in(entry.clone()));
                 if !merged.added.iter().all(|peer| self.has_right(*peer)) {
                     return self.go(INTRUDER, context, outputs);

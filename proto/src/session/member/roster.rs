@@ -12,6 +12,8 @@ use crate::{
     },
 };
 
+pub(super) const CHEAT: &str = "the host gave one slot to two members";
+
 type Seated = (Option<Verified<Slot>>, RosterEntry);
 
 impl Member {
@@ -36,7 +38,7 @@ impl Member {
         let others: Vec<Seated> = roster.members.into_iter().take(MAX_SEATS).filter_map(seated).collect();
         if let Some(proof) = self.contradiction(host_slot.as_ref(), &others) {
             outputs.push(Output::Cheat(Box::new(proof)));
-            return self.go("the host gave one slot to two members", context, outputs);
+            return self.go(CHEAT, context, outputs);
         }
         (self.others, self.host_slot) = (others, host_slot);
         Ok(())
@@ -54,6 +56,13 @@ impl Member {
             all[..i].iter().find_map(|other| EquivocationProof::find(other, slot))
         };
         all.iter().enumerate().find_map(with_earlier)
+    }
+
+    /// The same, of those whom a change of the keys lets in.
+    pub(super) fn contradicted_by(&self, added: &[RosterEntry]) -> Option<EquivocationProof> {
+        let seated = |entry: &RosterEntry| seated(entry.clone(), &self.ticket);
+        let added: Vec<Seated> = added.iter().take(MAX_SEATS).filter_map(seated).collect();
+        self.contradiction(None, &added)
     }
 
     /// This node wants nothing more of the session, and says so.
