@@ -50,9 +50,11 @@ async fn kept(node: &Node) -> Result<BTreeMap<String, Cheat>, CommandError> {
     Ok(books.chain(found).map(|cheat| (id_of(&cheat.proof), cheat)).collect())
 }
 
-/// The same for the same two slots, wherever they were found.
+/// The same for the same two slots, wherever they were found and in whichever order.
 fn id_of(proof: &EquivocationProof) -> String {
-    blake3::hash(&proof.encode()).to_hex().to_string()
+    let mut slots = proof.slots().map(|slot| *slot.hash().as_bytes());
+    slots.sort_unstable();
+    blake3::hash(&slots.concat()).to_hex().to_string()
 }
 
 /// What is proven; `k` and `generation` are those of the later slot.

@@ -4,7 +4,7 @@ use parlor_proto::{
     rights::Signed,
     session::{
         Claim, HostState, Roster, SeatState,
-        election::{Evidence, Vote},
+        election::{Mandate, Vote},
     },
 };
 
@@ -35,7 +35,7 @@ impl Inside {
                 .collect(),
         };
         Message::Claim(Box::new(Claim {
-            evidence: Evidence::Votes(votes),
+            mandates: vec![Mandate { term, host: self.rogue.peer(), votes }],
             roster,
             welcome: None,
             state: HostState::Running,

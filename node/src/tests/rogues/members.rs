@@ -21,6 +21,12 @@ fn sealed_as(keys: &GroupKeys, sender: PeerId, lane: Lane, plaintext: &[u8]) -> 
     [&[lane.code()], &header[..], &sealed].concat()
 }
 
+/// The claims of an update with one claim changed.
+fn replaced(bytes: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let place = bytes.windows(old.len()).position(|part| part == old).unwrap();
+    [&bytes[..place], new, &bytes[place + old.len()..]].concat()
+}
+
 #[tokio::test]
 async fn what_is_sealed_by_hand_is_as_good_as_a_nodes() {
     let inside = inside().await;
@@ -43,17 +49,14 @@ async fn no_member_speaks_as_another() {
     // With the victim's own key, which each member can compute.
     for lane in [Lane::Realtime, Lane::Control] {
         let forged = sealed_as(&inside.keys, victim, lane, b"\xa1fBeacon\xa1dterm\0");
-        inside.rogue.says(session, forged).await;
-        inside.traced(&log, &["WARN", &format!("{lane:?}"), "forged or damaged"]).await;
+        inside.says_in_vain(&log, forged, &["WARN", &format!("{lane:?}"), "forged or damaged"]).await;
     }
     // What the victim signed, said as if it were the rogue's to say.
     let stolen = packet(&mut inside.lanes, Lane::Updates, &opened.plaintext);
-    inside.rogue.says(session, stolen).await;
-    inside.traced(&log, &["WARN", "in the name of", &victim.to_string()]).await;
-    // What the victim never signed, in an answer to those who miss something: an update before the rogue's second.
-    let mut altered = opened.plaintext.clone();
-    let place = altered.windows(4).position(|bytes| bytes == b"mine").unwrap();
-    altered[place..place + 4].copy_from_slice(b"fake");
+    inside.says_in_vain(&log, stolen, &["WARN", "in the name of", &victim.to_string()]).await;
+    // What the victim never signed, in an answer to those who miss something, the rogue's first: the victim's next.
+    let altered = replaced(&opened.plaintext, b"mine", b"fake");
+    let altered = replaced(&altered, b"\x3a\0\x01\0\x12\x01", b"\x3a\0\x01\0\x12\x02");
     let (one, two) = (inside.rogue.update(session, 1, "own 1"), inside.rogue.update(session, 2, "own 2"));
     let updates = vec![Signed::decode(&altered).unwrap(), one.to_signed()];
     *inside.rogue.seen.answer.lock().unwrap() =
@@ -84,43 +87,35 @@ async fn nothing_is_heard_twice_or_under_another_label() {
     let captured = inside.rogue.captures(inside.host.peer(), Lane::Realtime).await;
 
     // Another's packet, again.
-    inside.rogue.says(session, captured.to_vec()).await;
-    inside.traced(&log, &["WARN", "Realtime", "forged or damaged"]).await;
+    inside.says_in_vain(&log, captured.to_vec(), &["WARN", "Realtime", "forged or damaged"]).await;
     // Its own, again.
     let own = packet(&mut inside.lanes, Lane::Updates, inside.rogue.update(session, 1, "own").bytes());
     let spoken = packet(&mut inside.lanes, Lane::Realtime, b"spoken");
-    for _ in 0..3 {
-        inside.rogue.says(session, own.clone()).await;
-        inside.rogue.says(session, spoken.clone()).await;
-    }
-    for lane in ["Updates", "Realtime"] {
-        inside.traced(&log, &[lane, "heard before, or too late"]).await;
+    for (lane, packet) in [("Updates", own), ("Realtime", spoken)] {
+        inside.says_in_vain(&log, packet, &[lane, "heard before, or too late"]).await;
     }
     // Of another lane.
     let mut relabelled = packet(&mut inside.lanes, Lane::Realtime, b"a beacon?");
     relabelled[0] = Lane::Control.code();
-    inside.rogue.says(session, relabelled).await;
-    inside.traced(&log, &["WARN", "Control", "forged or damaged"]).await;
-    // Of an epoch before it was let in, of one that is to come, and of one that never is.
+    inside.says_in_vain(&log, relabelled, &["WARN", "Control", "forged or damaged"]).await;
+    // Of an epoch before it was let in, and of one that never is.
     let epoch = inside.keys.epoch();
-    for (label, trace) in
-        [(0, "of an epoch without keys here (0)"), (epoch + 1_000, "of an epoch without keys here")]
-    {
+    for label in [0, epoch + 1_000] {
+        let trace = format!("of an epoch without keys here ({label})");
         let mut relabelled = packet(&mut inside.lanes, Lane::Realtime, b"back then");
         relabelled[1..9].copy_from_slice(&u64::to_be_bytes(label));
-        inside.rogue.says(session, relabelled).await;
-        inside.traced(&log, &[trace]).await;
+        inside.says_in_vain(&log, relabelled, &[&trace]).await;
     }
     // Of another session, of which the rogue is host.
     let elsewhere = GroupKeys::create(SessionId([9; 16]), &inside.rogue.identity, &[9; 32]).unwrap();
     let mut lanes = Lanes::new(&elsewhere, BOOT + 1).unwrap();
     let mut foreign = packet(&mut lanes, Lane::Updates, b"from elsewhere");
     foreign[1..9].copy_from_slice(&epoch.to_be_bytes());
-    inside.rogue.says(session, foreign).await;
-    inside.traced(&log, &["WARN", "Updates", "forged or damaged"]).await;
+    inside.says_in_vain(&log, foreign, &["WARN", "Updates", "forged or damaged"]).await;
     // And another session's update, sealed for this one.
     let update = inside.rogue.update(SessionId([9; 16]), 2, "from elsewhere");
-    inside.rogue.says(session, packet(&mut inside.lanes, Lane::Updates, update.bytes())).await;
+    let foreign = packet(&mut inside.lanes, Lane::Updates, update.bytes());
+    inside.rogue.says(session, foreign).await;
     inside.traced(&log, &["WARN", "an update of another session"]).await;
 
     inside.rogue.says(session, packet(&mut inside.lanes, Lane::Realtime, b"at last")).await;

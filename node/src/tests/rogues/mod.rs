@@ -116,8 +116,11 @@ impl Rogue {
         self.seen.present.lock().unwrap().contains(&peer)
     }
 
-    fn packets(&self) -> usize {
-        self.seen.packets.lock().unwrap().len()
+    /// How many packets have come with what members say to each other; and beacons, of which there are some.
+    fn packets(&self) -> (usize, usize) {
+        let packets = self.seen.packets.lock().unwrap();
+        let beacons = packets.iter().filter(|(_, packet)| packet[0] == Lane::Control.code()).count();
+        (packets.len() - beacons, beacons)
     }
 
     /// The first packet of `author`'s in this lane; of the updates that one may have passed on, none are in it.
@@ -349,5 +352,12 @@ impl Inside {
     async fn traced(&self, log: &Log, parts: &[&str]) {
         let (session, rogue) = (self.session.to_string(), self.rogue.peer().to_string());
         log.tells(&[&[session.as_str(), &rogue], parts].concat()).await;
+    }
+
+    /// Says it until there is a line about it.
+    async fn says_in_vain(&self, log: &Log, packet: Vec<u8>, parts: &[&str]) {
+        let (session, rogue) = (self.session.to_string(), self.rogue.peer().to_string());
+        let again = async || self.rogue.says(self.session, packet.clone()).await;
+        log.tells_after(&[&[session.as_str(), &rogue], parts].concat(), again).await;
     }
 }
