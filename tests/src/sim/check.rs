@@ -144,7 +144,7 @@ impl World {
 
     /// Every number of a generation is one member's.
     fn note_places(&mut self, node: usize, ticket: TicketHash) {
-        let honest = self.is_honest(node);
+        let honest = !self.truth.cheated_tickets.contains(&ticket);
         let Some(ledger) = self.nodes[node].ledgers.get(&ticket) else { return };
         let mut twice = None;
         for slot in ledger.slots() {
