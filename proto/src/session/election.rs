@@ -15,6 +15,8 @@
 //! - votes are signed, so that who was away, the deposed host too, can see for itself. **Who still hears its host
 //!   wants more than half of the members that it knows of; who has lost its host follows more than half of those
 //!   that are left.**
+//! - a host that was not lost, and in whose part of a torn network the group has grown meanwhile, goes on in a term
+//!   after that of the elected one: who is elected is host because another one was gone, and yields to it;
 //! - a host that hands over on purpose needs no votes: its signed [`Handover`] is the evidence.
 
 use std::collections::BTreeSet;
@@ -147,6 +149,11 @@ impl Evidence {
         let handover = handover.clone().verify().ok()?;
         let named = Claimant { session: handover.session, term: handover.term, peer: handover.to };
         (named.is(claimant) && handover.check(ticket).is_ok()).then_some(handover)
+    }
+
+    /// Whether it is one of votes.
+    pub(super) fn is_election(&self) -> bool {
+        matches!(self, Self::Votes(votes) if !votes.is_empty())
     }
 
     /// Those of `voters` that voted for this claimant.

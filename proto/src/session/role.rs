@@ -3,13 +3,18 @@
 //! For: one value for a session on one node, host or member, with what whoever drives it needs to know of either;
 //! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     Contact, Host, HostState, Member, Message, RosterEntry,
-    election::{Claimant, VoteRequest, VoteResponse, is_enough},
+    election::{Claimant, Evidence, LEAST_VOTES, VoteRequest, VoteResponse, is_enough},
+    host::Won,
     message::Claim,
     step::{Context, Input, Output, StepError},
 };
@@ -21,6 +26,9 @@ use crate::{
     time::Timestamp,
     wire::CommitsResponse,
 };
+
+/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
+const MAX_LEAP: u32 = 1_024;
 
 /// One session, as this node has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -240,6 +248,7 @@ impl Role {
             && let Some(Message::Claim(claim)) = messages.first()
         {
             self.follow(*from, *term, claim, context);
+            self.reclaim(*from, *term, claim, context, &mut outputs)?;
         }
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Self::Member(member) = self
@@ -271,11 +280,54 @@ impl Role {
         match self {
             Self::Host(host) if host.state() == HostState::Ended => {}
             Self::Host(host) => {
-                let member = Member::deposed(host.estate(), me, term, claim.roster.host.clone(), context.now);
+                let to = claim.roster.host.clone();
+                let is_elected = claim.evidence.is_election();
+                let member = Member::deposed(host.estate(), me, term, to, is_elected, context.now);
                 *self = Self::Member(Box::new(member));
             }
-            Self::Member(member) => member.follow(term, claim.roster.host.clone(), context.now),
+            Self::Member(member) => {
+                let is_elected = claim.evidence.is_election();
+                member.follow(term, claim.roster.host.clone(), is_elected, context.now);
+            }
         }
+    }
+
+    /// Some members could not hear this host and elected another one, while the group went on, and grew, here: most
+    /// of it did not vote. Nobody is to be left behind: this host goes on, in a term after theirs.
+    fn reclaim(
+        &mut self,
+        from: PeerId,
+        term: u32,
+        claim: &Claim,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let Self::Host(host) = self else { return Ok(()) };
+        let claimant = Claimant { session: host.session(), term, peer: from };
+        let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
+        let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
+        let votes = claim.evidence.voters(claimant, &host.voters()).len();
+        if !named || !is_near || votes < LEAST_VOTES || from == context.me.peer {
+            return Ok(());
+        }
+        if host.state() == HostState::Ended {
+            return Ok(());
+        }
+        let won = Won { term: term + 1, evidence: Evidence::Votes(Vec::new()), packages: BTreeMap::new() };
+        let host = Host::succeed(host.estate(), won, context, outputs)?;
+        *self = Self::Host(Box::new(host));
+        Ok(())
+    }
+
+    /// The host of now, in a later term; or the one before it, which was thought lost and is not. Who is voted for
+    /// is host because another one was gone.
+    fn is_back(&self, peer: PeerId) -> bool {
+        let (is_elected, former) = match self {
+            Self::Host(host) => (host.is_elected(), host.former_hosts()),
+            Self::Member(member) if member.host().peer == peer => return true,
+            Self::Member(member) => (member.has_elected_host(), member.former_hosts()),
+        };
+        is_elected && former.last() == Some(&peer)
     }
 
     /// A later term; or the same, of somebody before the present host in the agreed order.
@@ -292,7 +344,7 @@ impl Role {
     }
 
     fn is_convinced(&self, claimant: Claimant, claim: &Claim, now: Timestamp) -> bool {
-        if claim.evidence.handover(claimant, self.ticket()).is_some() {
+        if claim.evidence.handover(claimant, self.ticket()).is_some() || self.is_back(claimant.peer) {
             return true;
         }
         let (known, has_lost_host) = match self {

@@ -91,6 +91,11 @@ impl Host {
         self.office.takeover
     }
 
+    /// Whether it is host because the one before it was thought lost.
+    pub(in crate::session) fn is_elected(&self) -> bool {
+        self.office.evidence.as_ref().is_some_and(Evidence::is_election)
+    }
+
     /// Who was host before.
     #[must_use]
     pub fn former_hosts(&self) -> &[PeerId] {

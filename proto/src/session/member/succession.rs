@@ -46,6 +46,8 @@ pub(super) struct Succession {
     inherited: Option<HandOver>,
     /// The newest term heard of.
     newest: u32,
+    /// The host of now is host because the one before it was thought lost.
+    is_elected: bool,
     /// When there was a sign of the host last.
     #[serde(skip)]
     heard: Option<Timestamp>,
@@ -80,6 +82,7 @@ impl Succession {
             voted: None,
             inherited: None,
             newest: term,
+            is_elected: false,
             heard: None,
             present: BTreeSet::new(),
             campaign: None,
@@ -367,12 +370,14 @@ impl Member {
         me: PeerId,
         term: u32,
         host: Contact,
+        is_elected: bool,
         now: Timestamp,
     ) -> Self {
         let (version, size) = (estate.version, estate.size);
         let mut succession = Succession::new(term);
         succession.agreed(estate.takeover, estate.former_hosts);
         succession.begin_term(term, now);
+        succession.is_elected = is_elected;
         Self {
             session: estate.session,
             ticket: estate.ticket,
@@ -394,11 +399,16 @@ impl Member {
     }
 
     /// Somebody else is host from now on, and begins a new conversation.
-    pub(in crate::session) fn follow(&mut self, term: u32, host: Contact, now: Timestamp) {
+    pub(in crate::session) fn follow(&mut self, term: u32, host: Contact, is_elected: bool, now: Timestamp) {
         self.invited.host = host.bounded();
         self.channel = Channel::default();
         self.keys.begin_term();
         self.succession.begin_term(term, now);
+        self.succession.is_elected = is_elected;
+    }
+
+    pub(in crate::session) fn has_elected_host(&self) -> bool {
+        self.succession.is_elected
     }
 
     /// The new host's first word: this node says what it is, where the host could not know.
