@@ -306,6 +306,7 @@ impl Host {
             // The roster first: nobody goes on serving it while the keys change.
             self.tell_roster(context);
             self.put_out(peer, context, outputs)?;
+            self.give_up_old_keys(outputs);
         }
         Ok(())
     }

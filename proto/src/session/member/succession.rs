@@ -55,6 +55,9 @@ pub(super) struct Succession {
     present: BTreeSet<PeerId>,
     #[serde(skip)]
     campaign: Option<Campaign>,
+    /// When this node gave its vote to somebody else, who is to have time to win.
+    #[serde(skip)]
+    yielded: Option<Timestamp>,
 }
 
 /// This node wants to be host. Forgotten in a crash: its own vote is not.
@@ -86,6 +89,7 @@ impl Succession {
             heard: None,
             present: BTreeSet::new(),
             campaign: None,
+            yielded: None,
         }
     }
 
@@ -117,7 +121,7 @@ impl Succession {
     /// A host of `term`, after others.
     fn begin_term(&mut self, term: u32, now: Timestamp) {
         (self.term, self.newest) = (term, self.newest.max(term));
-        (self.heard, self.campaign, self.inherited) = (Some(now), None, None);
+        (self.heard, self.campaign, self.inherited, self.yielded) = (Some(now), None, None, None);
     }
 }
 
@@ -174,7 +178,8 @@ impl Member {
         let mine = self.place(self.me);
         let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
         let before_me = self.voters().iter().filter(earlier).count();
-        Some(heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX)))
+        let mine = heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX));
+        Some(self.succession.yielded.map_or(mine, |at| mine.max(at + takeover)))
     }
 
     /// Asks for votes, if it is time.
@@ -258,6 +263,7 @@ impl Member {
             return Ok(());
         }
         self.succession.campaign = None;
+        self.succession.yielded = Some(context.now);
         self.vote(request.term, from, context)?;
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
@@ -301,6 +307,9 @@ impl Member {
     pub(in crate::session) fn won(&mut self, context: &mut Context<'_>) -> Option<Won> {
         if let Some(hand_over) = self.succession.inherited.take() {
             return self.heir(hand_over, context);
+        }
+        if !self.can_campaign() {
+            return None;
         }
         let voters = self.voters();
         let campaign = self.succession.campaign.as_ref()?;
