@@ -14,6 +14,8 @@
 //!   asks first;
 //! - votes are signed, so that who was away, the deposed host too, can see for itself: a node follows whom **more
 //!   than half of the members that it knows of** voted for. Whom it does not know of, it learns from commits;
+//! - a host that was not lost, and in whose part of a torn network the group has grown meanwhile, goes on in a term
+//!   after that of the elected one: who is elected is host because another one was gone, and yields to it;
 //! - a host hands over on purpose by a vote of its own for its successor: that one is enough.
 
 use std::collections::BTreeSet;
@@ -147,6 +149,8 @@ pub(super) struct Known {
     pub(super) session: SessionId,
     pub(super) term: u32,
     pub(super) host: PeerId,
+    /// Who was host before it, if it is host because that one was thought lost.
+    pub(super) deposed: Option<PeerId>,
     /// Everyone in the group but the host.
     pub(super) voters: BTreeSet<PeerId>,
 }
@@ -165,25 +169,34 @@ impl Known {
     fn follow(&mut self, mandate: &Mandate) {
         let Mandate { term, host, ref votes } = *mandate;
         // Of the same term the one before the other in the agreed order is host: whoever asks looks at that.
-        let is_later = term >= self.term && term < END_OF_TERMS && host != self.host;
-        if !is_later || !self.voters.contains(&host) {
+        let is_later = term > self.term || (term == self.term && host != self.host);
+        let is_known = host == self.host || self.voters.contains(&host);
+        if !is_later || !is_known || term >= END_OF_TERMS {
             return;
         }
         let claimant = Claimant { session: self.session, term, peer: host };
         let known: BTreeSet<PeerId> = self.voters.iter().copied().chain([self.host]).collect();
         let mut voted = voters(votes, claimant, &known);
-        let is_handed_over = voted.remove(&self.host) && term > self.term;
-        if is_handed_over || is_enough(voted.len(), self.voters.len()) {
+        // The host itself goes on in a later term, or hands over.
+        let is_its_word = voted.remove(&self.host);
+        let is_back = self.deposed == Some(host) && voted.contains(&host);
+        let is_elected = is_enough(voted.len(), self.voters.len());
+        if (term > self.term && (is_its_word || is_back)) || is_elected {
             let before = std::mem::replace(&mut self.host, host);
+            self.deposed = Some(before).filter(|_| is_elected && !is_its_word && !is_back);
             self.term = term;
-            self.voters.remove(&host);
             self.voters.insert(before);
+            self.voters.remove(&host);
         }
     }
 }
 
 /// Those of `known` that voted for this claimant.
-fn voters(votes: &[Signed<Vote>], claimant: Claimant, known: &BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+pub(super) fn voters(
+    votes: &[Signed<Vote>],
+    claimant: Claimant,
+    known: &BTreeSet<PeerId>,
+) -> BTreeSet<PeerId> {
     let mut named = BTreeSet::new();
     let votes = votes.iter().take(super::MAX_SEATS + 1).filter(|vote| {
         // Signatures cost time: one try each.
@@ -199,6 +212,13 @@ pub(super) fn with_mandate(mut mandates: Vec<Mandate>, mandate: Mandate) -> Vec<
     let excess = mandates.len().saturating_sub(MAX_MANDATES);
     mandates.drain(..excess);
     mandates
+}
+
+impl Mandate {
+    /// Whether it is of an election, not of a host's own word.
+    pub(super) fn is_election(&self) -> bool {
+        self.votes.len() >= LEAST_VOTES
+    }
 }
 
 impl Claimant {

@@ -3,13 +3,18 @@
 //! For: one value for a session on one node, host or member, with what whoever drives it needs to know of either;
 //! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     CommitLog, Contact, Host, HostState, Member, Message, RosterEntry,
-    election::{Claimant, Known, Mandate, VoteRequest, VoteResponse},
+    election::{Claimant, Known, LEAST_VOTES, Mandate, Vote, VoteRequest, VoteResponse, voters},
+    host::Won,
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
 };
@@ -17,10 +22,13 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    rights::{Slot, Ticket, Verified},
+    rights::{Slot, Ticket, Verified, sign},
     time::Timestamp,
     wire::CommitsResponse,
 };
+
+/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
+const MAX_LEAP: u32 = 1_024;
 
 /// One session, as this node has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -244,6 +252,7 @@ impl Role {
             && let Some(Message::Claim(claim)) = messages.first()
         {
             self.follow(*from, *term, claim, context, &mut outputs);
+            self.reclaim(*from, *term, claim, context, &mut outputs)?;
         }
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Self::Member(member) = self
@@ -293,6 +302,35 @@ impl Role {
         }
     }
 
+    /// Some members could not hear this host and elected another one, while the group went on, and grew, here: most
+    /// of it did not vote. Nobody is to be left behind: this host goes on, in a term after theirs.
+    fn reclaim(
+        &mut self,
+        from: PeerId,
+        term: u32,
+        claim: &Claim,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let Self::Host(host) = self else { return Ok(()) };
+        let claimant = Claimant { session: host.session(), term, peer: from };
+        let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
+        let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
+        let mandate = claim.mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
+        let votes = mandate.map_or(0, |mandate| voters(&mandate.votes, claimant, &host.voters()).len());
+        if !named || !is_near || votes < LEAST_VOTES || host.state() == HostState::Ended {
+            return Ok(());
+        }
+        let (session, me) = (host.session(), context.me.peer);
+        let vote = Vote { session, term: term + 1, candidate: me, voter: me, at: context.now };
+        let votes = vec![sign(&vote, context.identity)?.to_signed()];
+        let mandate = Mandate { term: term + 1, host: me, votes };
+        let won = Won { mandate, packages: BTreeMap::new() };
+        let host = Host::succeed(host.estate(), won, context, outputs)?;
+        *self = Self::Host(Box::new(host));
+        Ok(())
+    }
+
     /// A later term; or the same, of somebody before the present host in the agreed order.
     fn is_later(&self, claimant: Claimant) -> bool {
         let (term, host) = match self {
@@ -310,7 +348,8 @@ impl Role {
     fn known(&self, me: PeerId) -> Known {
         match self {
             Self::Host(host) => {
-                Known { session: host.session(), term: host.term(), host: me, voters: host.voters() }
+                let (session, term, voters) = (host.session(), host.term(), host.voters());
+                Known { session, term, host: me, deposed: host.deposed(), voters }
             }
             Self::Member(member) => member.known(),
         }

@@ -75,7 +75,7 @@ impl Sum {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(seed) = arguments.seed {
-        return match run(seed, &Options { trace: arguments.trace, bug: None }) {
+        return match run(seed, &Options { trace: arguments.trace, ..Options::default() }) {
             Ok(run) => {
                 println!(
                     "seed {seed}: all held, {} nodes, {} steps, trace {}",

@@ -97,7 +97,13 @@ impl World {
             }
         }
         let life = self.nodes[to].life;
+        let expected = self.nodes[to].role(session).and_then(|role| role.expected_of(from, term));
+        let known = expected.unwrap_or(0).checked_sub(first).map_or(usize::MAX, |known| known as usize);
+        let contradictory = messages.iter().skip(known).any(super::check::is_contradictory);
         self.input(to, session, Input::Message { from, term, first, messages });
+        if contradictory && self.nodes[to].life == life && self.nodes[to].up {
+            self.check_noticed(to, session);
+        }
         self.host_spoke(to, session, from, term);
         // A node that crashed in this very step answers nothing.
         let lived = self.nodes[to].up && self.nodes[to].life == life;

@@ -13,7 +13,7 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ReceiptHash, SessionId, SlotHash, TicketHash},
     rights::{EquivocationProof, Slot},
-    session::{Output, Role},
+    session::{Message, Output, Role},
 };
 
 use super::{cheat::Kind, step::name_of, world::World};
@@ -90,6 +90,21 @@ pub(super) struct Truth {
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
 
+/// Whether a message shows two members with one place.
+pub(super) fn is_contradictory(message: &Message) -> bool {
+    let roster = match message {
+        Message::Roster(roster) => roster,
+        Message::Grant(grant) => &grant.admission.roster,
+        Message::Welcome(admission) => &admission.roster,
+        Message::Claim(claim) => &claim.roster,
+        _ => return false,
+    };
+    let mut places: BTreeMap<_, PeerId> = BTreeMap::new();
+    let slots = roster.members.iter().filter_map(|entry| entry.slot.as_ref()).map(|slot| slot.unverified());
+    let mut twice = slots.map(|slot| ((slot.ticket, slot.k, slot.generation), slot.member));
+    twice.any(|(place, member)| *places.entry(place).or_insert(member) != member)
+}
+
 impl World {
     pub(super) fn counts(&mut self, what: &'static str) {
         *self.truth.counts.entry(what).or_default() += 1;
@@ -144,7 +159,7 @@ impl World {
 
     /// Every number of a generation is one member's.
     fn note_places(&mut self, node: usize, ticket: TicketHash) {
-        let honest = self.is_honest(node);
+        let honest = !self.truth.cheated_tickets.contains(&ticket);
         let Some(ledger) = self.nodes[node].ledgers.get(&ticket) else { return };
         let mut twice = None;
         for slot in ledger.slots() {
@@ -353,6 +368,18 @@ impl World {
         let stands = exported.is_ok_and(|proof| of.is_none_or(|ticket| proof.verify(ticket).is_ok()));
         if !stands {
             self.breaks(Invariant::Proof, format!("the proof of node {node} does not stand up elsewhere"));
+        }
+    }
+
+    /// A member was told of two slots that contradict each other.
+    pub(super) fn check_noticed(&mut self, node: usize, session: SessionId) {
+        let stays = self.nodes[node].role(session).and_then(Role::as_member);
+        let stays = stays.is_some_and(|member| member.state().in_group());
+        if stays && self.nodes[node].proofs.is_empty() && self.is_honest(node) {
+            self.breaks(
+                Invariant::Proof,
+                format!("node {node} is told of two slots in one place, and stays"),
+            );
         }
     }
 

@@ -57,6 +57,8 @@ pub struct Options {
     pub bug: Option<Bug>,
     /// Whether to print every line of the trace.
     pub trace: bool,
+    /// At most so many nodes, for runs that must not take long.
+    pub largest: Option<usize>,
 }
 
 /// What came of a run in which everything held.

@@ -35,13 +35,14 @@ pub(super) enum Wish {
 }
 
 /// Mostly a few nodes, now and then many.
-pub(super) fn cast(dice: &mut Dice) -> Vec<Node> {
+pub(super) fn cast(dice: &mut Dice, largest: Option<usize>) -> Vec<Node> {
     let many = match dice.below(1000) {
         0..=2 => dice.between(33, 65),
         3..=12 => dice.between(17, 33),
         13..=50 => dice.between(9, 17),
         _ => dice.between(2, 9),
     };
+    let many = largest.map_or(many, |largest| many.min(largest as u64));
     let tilt = dice.below(4) as i64;
     let node = |i: u64| {
         let offset = dice.between(0, 120_000) as i64 - 60_000;

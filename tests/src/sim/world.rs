@@ -49,7 +49,7 @@ impl World {
     /// The world of `seed`, with its cast and its plan, before anything happens.
     pub(super) fn new(seed: u64, options: &Options) -> Self {
         let mut dice = Dice::new(seed, "cast");
-        let nodes = super::plan::cast(&mut dice);
+        let nodes = super::plan::cast(&mut dice, options.largest);
         let by_peer = nodes.iter().enumerate().map(|(i, node)| (node.peer(), i)).collect();
         // One more for the billing peer.
         let network = Network::new(nodes.len() + 1, &mut Dice::new(seed, "network"));

@@ -32,6 +32,8 @@ pub(super) struct Keys {
     current: Option<Arc<GroupKeys>>,
     log: CommitLog,
     refreshed: Option<Timestamp>,
+    /// The node was told to use them. Those of a later term serve only once somebody else has them too.
+    is_used: bool,
 }
 
 impl Keys {
@@ -79,6 +81,7 @@ impl Host {
         let (keys, is_new) = self.keys.create(name, context).map_err(|_| StepError::Keys)?;
         // After a change of hosts nobody else has these keys yet: until somebody has, the old ones serve.
         if is_new && name.term == 0 {
+            self.keys.is_used = true;
             outputs.push(Output::Entered(Arc::clone(&keys)));
         }
         Ok(keys)
@@ -147,6 +150,14 @@ impl Host {
         let staged = keys.remove(&[peer], context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.change(staged, &[], context, outputs);
         Ok(())
+    }
+
+    /// Somebody goes who is in the keys of the host before, which still serve: no longer, not even for a moment.
+    pub(super) fn give_up_old_keys(&mut self, outputs: &mut Vec<Output>) {
+        if let Some(keys) = self.keys.current().filter(|_| !self.keys.is_used) {
+            outputs.push(Output::Entered(Arc::clone(keys)));
+            self.keys.is_used = true;
+        }
     }
 
     /// A member's keys are of no use: it gets new ones, at once or after a while.
@@ -237,6 +248,7 @@ impl Host {
         }
         self.keys.log.push(change);
         (self.keys.current, self.keys.refreshed) = (Some(Arc::clone(&keys)), Some(context.now));
+        self.keys.is_used = true;
         outputs.push(Output::Entered(keys));
     }
 }

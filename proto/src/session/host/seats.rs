@@ -4,7 +4,7 @@ use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
-    rights::{Release, Signed},
+    rights::{Release, Signed, Slot, Verified},
     session::{
         Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
         message::{Acceptance, Admission, Grant, reason},
@@ -195,11 +195,13 @@ impl Host {
     /// The seat gets its slot: its old one, or the next; or why there is none.
     fn take_slot(&mut self, member: PeerId, context: &mut Context<'_>) -> Result<(), String> {
         let (identity, now, is_first) = (context.identity, context.now, self.office.is_first());
+        let passed_on = self.is_passed_on(member, context);
         let Some(seat) = self.seats.get_mut(&member) else {
             return Err("nobody invited it".to_owned());
         };
         // A host that took over knows nothing of slots but that they stand up.
-        let keeps = !is_first && !seat.gave_back && (seat.slot.is_some() || member == self.ticket.host);
+        let keeps =
+            !is_first && !seat.gave_back && !passed_on && (seat.slot.is_some() || member == self.ticket.host);
         if keeps {
             seat.state = SeatState::Accepted;
             return Ok(());
@@ -210,6 +212,19 @@ impl Host {
         };
         (seat.slot, seat.gave_back, seat.state) = (Some(slot), false, SeatState::Accepted);
         Ok(())
+    }
+
+    /// Whether the number of the member's slot is free again, or somebody else's: it may have been given back in
+    /// another session of the ticket, or to another host.
+    fn is_passed_on(&self, member: PeerId, context: &Context<'_>) -> bool {
+        let Some(slot) = self.seats.get(&member).and_then(|seat| seat.slot()) else { return false };
+        let later = |other: &Slot| other.k == slot.k && other.generation > slot.generation;
+        let seats = self.seats.values().filter_map(|seat| seat.slot());
+        let in_book = context.ledger.as_ref().is_some_and(|ledger| {
+            let is_free = |free: &Verified<Release>| free.k == slot.k && free.generation >= slot.generation;
+            ledger.released().any(is_free) || ledger.slots().any(|other| later(other))
+        });
+        in_book || seats.into_iter().any(|other| later(other))
     }
 
     fn admitted(&mut self, member: PeerId, welcome: Vec<u8>, context: &Context<'_>) {
@@ -296,6 +311,7 @@ impl Host {
             // The roster first: nobody goes on serving it while the keys change.
             self.tell_roster(context);
             self.put_out(peer, context, outputs)?;
+            self.give_up_old_keys(outputs);
         }
         Ok(())
     }

@@ -94,6 +94,12 @@ impl Host {
         self.office.takeover
     }
 
+    /// Who was host before, if that one was thought lost.
+    pub(in crate::session) fn deposed(&self) -> Option<PeerId> {
+        let is_elected = self.office.mandates.last().is_some_and(Mandate::is_election);
+        self.office.former.last().copied().filter(|_| is_elected)
+    }
+
     /// Who was host before.
     #[must_use]
     pub fn former_hosts(&self) -> &[PeerId] {

@@ -58,6 +58,9 @@ pub(super) struct Succession {
     present: BTreeSet<PeerId>,
     #[serde(skip)]
     campaign: Option<Campaign>,
+    /// When this node gave its vote to somebody else, who is to have time to win.
+    #[serde(skip)]
+    yielded: Option<Timestamp>,
 }
 
 /// This node wants to be host. Forgotten in a crash: its own vote is not.
@@ -89,6 +92,7 @@ impl Succession {
             heard: None,
             present: BTreeSet::new(),
             campaign: None,
+            yielded: None,
         }
     }
 
@@ -122,7 +126,7 @@ impl Succession {
     /// A host of `term`, after others.
     fn begin_term(&mut self, term: u32, now: Timestamp) {
         (self.term, self.newest) = (term, self.newest.max(term));
-        (self.heard, self.campaign, self.inherited) = (Some(now), None, None);
+        (self.heard, self.campaign, self.inherited, self.yielded) = (Some(now), None, None, None);
     }
 }
 
@@ -187,7 +191,8 @@ impl Member {
         let mine = self.place(self.me);
         let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
         let before_me = self.voters().iter().filter(earlier).count();
-        Some(heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX)))
+        let mine = heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX));
+        Some(self.succession.yielded.map_or(mine, |at| mine.max(at + takeover)))
     }
 
     /// Asks for votes, if it is time.
@@ -275,6 +280,7 @@ impl Member {
             return Ok(());
         }
         self.succession.campaign = None;
+        self.succession.yielded = Some(context.now);
         self.vote(request.term, from, context)?;
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
@@ -328,6 +334,9 @@ impl Member {
         if let Some(hand_over) = self.succession.inherited.take() {
             return self.heir(hand_over, context);
         }
+        if !self.can_campaign() {
+            return None;
+        }
         let voters = self.voters();
         let campaign = self.succession.campaign.as_ref()?;
         let votes: Vec<_> = campaign.votes.iter().filter(|(peer, _)| voters.contains(peer)).collect();
@@ -373,7 +382,10 @@ impl Member {
 
     /// What it takes to convince this node of another host.
     pub(in crate::session) fn known(&self) -> Known {
-        Known { session: self.session, term: self.term(), host: self.host().peer, voters: self.voters() }
+        let is_elected = self.succession.mandates.last().is_some_and(Mandate::is_election);
+        let deposed = self.former_hosts().last().copied().filter(|_| is_elected);
+        let (session, term, host) = (self.session, self.term(), self.host().peer);
+        Known { session, term, host, deposed, voters: self.voters() }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.

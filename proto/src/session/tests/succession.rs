@@ -544,3 +544,31 @@ fn a_host_without_copies_invites_again_who_left() {
     }
     assert_eq!(world.member(other).state(), MemberState::Running);
 }
+
+#[test]
+fn a_host_whose_group_grew_while_others_elected_another_one_goes_on() {
+    let mut world = running(6, 3);
+    let newcomers: Vec<_> = (20..23).map(|seed| Identity::from_seed(&[seed; 32])).collect();
+    world.identities.extend(newcomers);
+    world.members.extend([None, None, None]);
+    let here = |i: usize| !matches!(i, 0 | 1);
+    let invited = (3..6).map(|i| contact(&world.identities[i], "m")).collect();
+    world.tell_host(Input::Invite(invited)).unwrap();
+    for _ in 0..60 {
+        (3..6).for_each(|i| {
+            world.tell(i, Input::Accept);
+            world.tell(i, Input::Received);
+        });
+        world.tick_apart(TAKEOVER / 8, here);
+        while let Some(parcel) = world.parcels.pop() {
+            if here(parcel.from) == here(parcel.to) {
+                world.deliver(parcel);
+            }
+        }
+    }
+    assert_eq!(hosts(&world).len(), 2, "two of three elected one of them");
+    world.settle();
+    assert_eq!(hosts(&world), [HOST]);
+    assert!(world.role(HOST).unwrap().term() > 1, "beyond the other one's term");
+    world.agree(&[0, 1, 2, 3, 4, 5, HOST]);
+}
