@@ -7,19 +7,20 @@
 use std::sync::Arc;
 
 use parlor_proto::{
-    group::{Frame, UpdatesResponse, lanes::Lane},
+    group::{UpdatesResponse, lanes::Lane},
     identity::PeerId,
     ids::SessionId,
     rights::{Ledger, Signed, Slot, sign},
     session::{
         Change, Claim, DeclineReason, HostState, Message, Output, Roster, RosterEntry, SeatState,
-        election::{Evidence, Vote},
+        election::{Mandate, Vote},
     },
 };
 
 use super::{
     dice::Dice,
     event::{Envelope, Load},
+    group::Frame,
     node::Node,
     world::World,
 };
@@ -181,7 +182,7 @@ impl World {
                 3 => {
                     envelope.lane = match envelope.lane {
                         Lane::Updates => Lane::Realtime,
-                        Lane::Realtime => Lane::Updates,
+                        Lane::Realtime | Lane::Control => Lane::Updates,
                     };
                 }
                 4 => session = self.dice.pick(&sessions).unwrap_or(session),
@@ -293,9 +294,10 @@ impl World {
                 takeover: member.takeover(),
                 members: member.roster().cloned().collect(),
             };
-            let evidence = Evidence::Votes(vec![vote.to_signed(), vote.to_signed(), vote.to_signed()]);
+            let votes = vec![vote.to_signed(), vote.to_signed(), vote.to_signed()];
+            let mandates = vec![Mandate { term, host: me, votes }];
             let claim =
-                Claim { evidence, roster, welcome: None, state: HostState::Running, suspended: false };
+                Claim { mandates, roster, welcome: None, state: HostState::Running, suspended: false };
             for to in self.in_reach(node) {
                 let messages = vec![Message::Claim(Box::new(claim.clone()))];
                 self.send(node, to, session, Load::Messages { term, first: 0, messages });

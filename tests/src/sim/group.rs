@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use parlor_proto::{
     group::{
-        Frame, Heads, UpdatesResponse,
+        Heads, Update, UpdatesResponse,
         keys::GroupKeys,
         lanes::{Lane, Lanes, OpenError, Opened, Waiting},
     },
@@ -13,6 +13,7 @@ use parlor_proto::{
     rights::Signed,
     session::{Input, Role},
 };
+use serde::{Deserialize, Serialize};
 
 use super::{
     bug::Bug,
@@ -27,6 +28,13 @@ use super::{
 const RELAYS: usize = 2;
 /// How long after it left a node still tries to be heard, ms.
 const HAUNTS: [u64; 3] = [100, 3_000, 20_000];
+
+/// What is sealed. (Each lane of a real node carries one kind.)
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Frame {
+    Update(Signed<Update>),
+    Realtime(Vec<u8>),
+}
 
 impl World {
     /// The group has come to new keys.

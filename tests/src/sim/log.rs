@@ -3,7 +3,7 @@
 //! For: the one place where the simulator touches [`parlor_proto::group`]'s log. Not for: getting updates
 //! anywhere, see [`super::group`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_proto::{
     group::{Heads, Log, MAX_UPDATES, Update, UpdatesResponse, Verdict},
@@ -45,6 +45,11 @@ impl Store {
         Heads(self.updates.iter().map(head).collect())
     }
 
+    /// No simulated program makes a checkpoint.
+    fn log(&self) -> Log {
+        Log::new(self.heads(), Heads::default(), BTreeMap::new())
+    }
+
     /// The node's own next update, not yet kept.
     pub(super) fn next(
         &self,
@@ -54,8 +59,8 @@ impl Store {
         at: Timestamp,
     ) -> Option<Signed<Update>> {
         let sender = identity.peer();
-        let number = Log::new(self.heads()).next(&sender);
-        let update = Update { session, sender, number, at, payload };
+        let number = self.log().next(&sender);
+        let update = Update { session, sender, number, at, payload, covers: None };
         Some(sign(&update, identity).ok()?.to_signed())
     }
 
@@ -68,7 +73,7 @@ impl Store {
         if verified.session != session {
             return Taken::Refused;
         }
-        match Log::new(self.heads()).judge(&verified) {
+        match self.log().judge(&verified, update.bytes().len(), &BTreeSet::new()) {
             Verdict::Append => self.keep(update),
             Verdict::Duplicate => Taken::Known,
             Verdict::Gap if bug == Some(Bug::GapsAccepted) => self.keep(update),

@@ -123,6 +123,7 @@ impl World {
                     self.send(node, of, session, Load::Ask(request));
                 }
             }
+            Output::Refused { .. } => {}
             Output::Receipt(_) => self.post_receipts(node),
             Output::Cheat(proof) => self.found_cheat(node, session, &proof),
         }
