@@ -704,7 +704,8 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     let members = [(&old, &before), (&new, &after)].map(|(slot, identity)| super::RosterEntry {
         slot: Some(slot.to_signed()),
         contact: contact(identity, "x"),
-        state: SeatState::Joined, gave_back: false,
+        state: SeatState::Joined,
+        gave_back: false,
     });
     let roster = roster(&world, members.into());
     world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));

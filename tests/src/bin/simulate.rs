@@ -77,7 +77,10 @@ fn main() -> ExitCode {
     if let Some(seed) = arguments.seed {
         return match run(seed, &Options { trace: arguments.trace, ..Options::default() }) {
             Ok(run) => {
-                println!("seed {seed}: all held, {} nodes, {} steps, trace {}", run.nodes, run.steps, run.hash);
+                println!(
+                    "seed {seed}: all held, {} nodes, {} steps, trace {}",
+                    run.nodes, run.steps, run.hash
+                );
                 ExitCode::SUCCESS
             }
             Err(failure) => {
@@ -87,7 +90,8 @@ fn main() -> ExitCode {
         };
     }
     let begun = Instant::now();
-    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
+    let jobs =
+        arguments.jobs.or_else(|| std::thread::available_parallelism().ok().map(usize::from)).unwrap_or(1);
     let (next, end) = (AtomicU64::new(arguments.from), arguments.from.saturating_add(arguments.seeds));
     let sum = Mutex::new(Sum::default());
     let work = || {

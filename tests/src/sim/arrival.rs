@@ -163,7 +163,9 @@ impl World {
                 self.send(billing, sender, session, Load::Ack(hash));
             }
             Ok(_) => {}
-            Err(why) => self.breaks(Invariant::Receipts, format!("a receipt of node {sender} is refused: {why}")),
+            Err(why) => {
+                self.breaks(Invariant::Receipts, format!("a receipt of node {sender} is refused: {why}"))
+            }
         }
     }
 

@@ -82,14 +82,16 @@ pub(super) fn recruit(nodes: &mut [Node], dice: &mut Dice) {
 impl World {
     /// What a cheating host says instead of what its machine says.
     pub(super) fn doctor(&mut self, node: usize, outputs: &mut [Output]) {
-        let Some(kind) = self.nodes[node].cheat.as_ref().filter(|cheat| cheat.is_hosts()).map(|cheat| cheat.kind)
+        let Some(kind) =
+            self.nodes[node].cheat.as_ref().filter(|cheat| cheat.is_hosts()).map(|cheat| cheat.kind)
         else {
             return;
         };
         for output in outputs {
             let Output::Send { to, messages, .. } = output else { continue };
             self.choose_twin(node, *to, kind, messages);
-            let Some((twin, slot)) = self.nodes[node].cheat.as_ref().and_then(|cheat| cheat.twin.clone()) else {
+            let Some((twin, slot)) = self.nodes[node].cheat.as_ref().and_then(|cheat| cheat.twin.clone())
+            else {
                 continue;
             };
             let to_itself = *to == twin;
@@ -238,7 +240,8 @@ impl World {
                     0 | 1 => Load::Messages { term, first, messages },
                     2 => Load::Taken { term, next: first },
                     _ => {
-                        let (newest, commit) = (self.dice.between(0, u64::MAX), self.dice.bytes::<40>().to_vec());
+                        let (newest, commit) =
+                            (self.dice.between(0, u64::MAX), self.dice.bytes::<40>().to_vec());
                         let commit = parlor_proto::group::keys::Commit { epoch: newest, bytes: commit };
                         let changes = vec![Change { commit, added: Vec::new() }];
                         Load::Commits(parlor_proto::wire::CommitsResponse { newest, changes })
@@ -264,7 +267,8 @@ impl World {
             _ => {
                 let takeover = std::time::Duration::ZERO;
                 let (former_hosts, members) = (Vec::new(), Vec::new());
-                let roster = Roster { term: 0, host: contact, host_slot: None, former_hosts, takeover, members };
+                let roster =
+                    Roster { term: 0, host: contact, host_slot: None, former_hosts, takeover, members };
                 Message::Roster(Box::new(roster))
             }
         }
@@ -290,7 +294,8 @@ impl World {
                 members: member.roster().cloned().collect(),
             };
             let evidence = Evidence::Votes(vec![vote.to_signed(), vote.to_signed(), vote.to_signed()]);
-            let claim = Claim { evidence, roster, welcome: None, state: HostState::Running, suspended: false };
+            let claim =
+                Claim { evidence, roster, welcome: None, state: HostState::Running, suspended: false };
             for to in self.in_reach(node) {
                 let messages = vec![Message::Claim(Box::new(claim.clone()))];
                 self.send(node, to, session, Load::Messages { term, first: 0, messages });

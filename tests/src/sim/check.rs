@@ -170,7 +170,10 @@ impl World {
             }
         }
         if let Some((k, generation)) = twice {
-            self.breaks(Invariant::Copies, format!("number {k}.{generation} is granted to two members by node {node}"));
+            self.breaks(
+                Invariant::Copies,
+                format!("number {k}.{generation} is granted to two members by node {node}"),
+            );
         }
     }
 
@@ -250,13 +253,13 @@ impl World {
         };
         let stranger = |peer: &&PeerId| **peer != me && !known.contains(*peer);
         let stranger = keys.members().keys().find(stranger).copied();
-        let unsigned = |peer: &&PeerId| {
-            **peer != role.ticket().host && !self.truth.slots_signed.contains(*peer)
-        };
+        let unsigned =
+            |peer: &&PeerId| **peer != role.ticket().host && !self.truth.slots_signed.contains(*peer);
         let unsigned = keys.members().keys().find(unsigned).copied();
         if let Some(peer) = stranger.or(unsigned) {
             let (who, knows) = (self.by_peer.get(&peer).copied(), known.contains(&peer));
-            let how = format!("node {node} has keys together with {who:?} without a slot, known to it: {knows}");
+            let how =
+                format!("node {node} has keys together with {who:?} without a slot, known to it: {knows}");
             self.breaks(Invariant::Closed, how);
         }
     }
@@ -337,7 +340,8 @@ impl World {
         let honest = author.is_none_or(|author| self.is_honest(author));
         let posted = self.truth.posted.get(&(session, sender, number)).copied();
         if honest && posted != Some(hash) {
-            let how = format!("node {node} keeps update {number} of {author:?} as its author does not have it");
+            let how =
+                format!("node {node} keeps update {number} of {author:?} as its author does not have it");
             self.breaks(Invariant::Updates, how);
         }
         let told = self.truth.told.entry((node, session, sender)).or_default();
@@ -372,7 +376,10 @@ impl World {
         let stays = self.nodes[node].role(session).and_then(Role::as_member);
         let stays = stays.is_some_and(|member| member.state().in_group());
         if stays && self.nodes[node].proofs.is_empty() && self.is_honest(node) {
-            self.breaks(Invariant::Proof, format!("node {node} is told of two slots in one place, and stays"));
+            self.breaks(
+                Invariant::Proof,
+                format!("node {node} is told of two slots in one place, and stays"),
+            );
         }
     }
 
@@ -391,7 +398,10 @@ impl World {
             *by_place.entry(place(slot)).or_insert(slot.member) != slot.member
         };
         if slots.iter().any(twice) {
-            self.breaks(Invariant::Proof, format!("node {node} stays though its host gave one slot to two members"));
+            self.breaks(
+                Invariant::Proof,
+                format!("node {node} stays though its host gave one slot to two members"),
+            );
         }
     }
 }

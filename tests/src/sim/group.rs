@@ -1,9 +1,6 @@
 //! What the group says: sealed frames by gossip, beacons of the host, and logs that are compared.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use parlor_proto::{
     group::{
@@ -49,7 +46,11 @@ impl World {
         for Waiting { lane, source, frame } in waited {
             if let Some(source) = self.by_peer.get(&source).copied() {
                 let id = self.id();
-                self.open(node, session, &Envelope { source, lane, frame: Arc::new(frame), id, slipped: false });
+                self.open(
+                    node,
+                    session,
+                    &Envelope { source, lane, frame: Arc::new(frame), id, slipped: false },
+                );
             }
         }
     }
@@ -141,14 +142,16 @@ impl World {
         let Some(lanes) = &mut held.run.lanes else { return };
         let Ok(sealed) = lanes.seal(lane, &plaintext) else { return };
         self.check_sealed(node, session, lane, &sealed);
-        let envelope = Envelope { source: node, lane, frame: Arc::new(sealed), id: self.id(), slipped: false };
+        let envelope =
+            Envelope { source: node, lane, frame: Arc::new(sealed), id: self.id(), slipped: false };
         self.pass_on(node, session, Load::Sealed(envelope), usize::MAX);
     }
 
     /// To some of the group that are in reach.
     pub(super) fn pass_on(&mut self, node: usize, session: SessionId, load: Load, most: usize) {
         let near = self.in_reach(node);
-        let mut to: Vec<_> = self.group_of(node, session).into_iter().filter(|at| near.contains(at)).collect();
+        let mut to: Vec<_> =
+            self.group_of(node, session).into_iter().filter(|at| near.contains(at)).collect();
         while to.len() > most {
             to.swap_remove(self.dice.below(to.len()));
         }
@@ -182,7 +185,9 @@ impl World {
         let Some(lanes) = &mut held.run.lanes else { return };
         let epoch = lanes.epoch();
         match lanes.open(envelope.lane, source, &envelope.frame, shown) {
-            Ok(Opened { sender, plaintext }) => self.opened(node, session, (envelope.source, sender), &plaintext),
+            Ok(Opened { sender, plaintext }) => {
+                self.opened(node, session, (envelope.source, sender), &plaintext)
+            }
             Err(OpenError::Ahead { epoch }) => {
                 let waiting = Waiting { lane: envelope.lane, source, frame: envelope.frame.to_vec() };
                 // No room: an update comes again when logs are compared.
@@ -207,7 +212,8 @@ impl World {
         let Ok(frame) = cbor4ii::serde::from_slice::<Frame>(plaintext) else { return };
         match frame {
             Frame::Update(update) => {
-                let from_sender = update.unverified().sender == sender || self.bug == Some(Bug::SignatureUnchecked);
+                let from_sender =
+                    update.unverified().sender == sender || self.bug == Some(Bug::SignatureUnchecked);
                 if from_sender && self.keep(node, session, update) == Taken::Gap {
                     let heads = self.heads_of(node, session);
                     self.send(node, source, session, Load::Have(heads));
@@ -222,7 +228,12 @@ impl World {
     }
 
     /// An update, whoever brought it: kept if it stands up, and its author has, or had, a right to be there.
-    fn keep(&mut self, node: usize, session: SessionId, update: Signed<parlor_proto::group::Update>) -> Taken {
+    fn keep(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        update: Signed<parlor_proto::group::Update>,
+    ) -> Taken {
         let (sender, number) = (update.unverified().sender, update.unverified().number);
         let me = self.nodes[node].peer();
         let bug = self.bug;
@@ -275,7 +286,12 @@ impl World {
         }
     }
 
-    pub(super) fn beacon_arrives(&mut self, node: usize, session: SessionId, (host, term, id): (usize, u32, u64)) {
+    pub(super) fn beacon_arrives(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        (host, term, id): (usize, u32, u64),
+    ) {
         let bug = self.bug;
         let peer = self.nodes[host].peer();
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
@@ -317,8 +333,13 @@ impl World {
         let Ok(plaintext) = cbor4ii::serde::to_vec(Vec::new(), &frame) else { return };
         let Some(lanes) = self.truth.ghosts.get_mut(&(node, session)) else { return };
         let Ok(sealed) = lanes.seal(Lane::Realtime, &plaintext) else { return };
-        let envelope =
-            Envelope { source: node, lane: Lane::Realtime, frame: Arc::new(sealed), id: self.id(), slipped: true };
+        let envelope = Envelope {
+            source: node,
+            lane: Lane::Realtime,
+            frame: Arc::new(sealed),
+            id: self.id(),
+            slipped: true,
+        };
         for to in self.in_reach(node) {
             self.send(node, to, session, Load::Sealed(envelope.clone()));
         }

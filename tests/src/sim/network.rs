@@ -40,7 +40,15 @@ impl Network {
             (0..nodes).map(near).collect()
         });
         let delays = delays.collect();
-        Self { delays, jitter, loss, twice, sides: vec![0; nodes], cuts: BTreeSet::new(), away: BTreeSet::new() }
+        Self {
+            delays,
+            jitter,
+            loss,
+            twice,
+            sides: vec![0; nodes],
+            cuts: BTreeSet::new(),
+            away: BTreeSet::new(),
+        }
     }
 
     /// Whether anything gets from one to the other.

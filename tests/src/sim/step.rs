@@ -45,7 +45,10 @@ impl World {
             billing: &[],
         };
         let outputs = role.handle(input, &mut context)?;
-        self.trace.note(self.now, format_args!("node {node} {}: {what}, {} outputs", name_of(session), outputs.len()));
+        self.trace.note(
+            self.now,
+            format_args!("node {node} {}: {what}, {} outputs", name_of(session), outputs.len()),
+        );
         let is_proof = |output: &Output| matches!(output, Output::Cheat(_));
         if self.bug == Some(Bug::ProofIgnored) && outputs.iter().any(is_proof) {
             return Ok(());
@@ -131,7 +134,8 @@ impl World {
         let Some(role) = self.nodes[node].role(session) else { return };
         let Some(member) = role.as_member() else { return };
         let host = self.by_peer.get(&member.host().peer).copied().filter(|host| near.contains(host));
-        let others: Vec<usize> = self.group_of(node, session).into_iter().filter(|at| near.contains(at)).collect();
+        let others: Vec<usize> =
+            self.group_of(node, session).into_iter().filter(|at| near.contains(at)).collect();
         let to = match host {
             Some(host) if !self.dice.chance(200) => Some(host),
             _ => self.dice.pick(&others).or(host),
@@ -239,7 +243,9 @@ fn describe(input: &Input, node_of: impl Fn(PeerId) -> Option<usize>) -> String 
         }
         Input::Taken { from, term, next } => format!("{what} by {} in term {term} below {next}", who(from)),
         Input::Rejected { from, why, .. } => format!("{what} by {}: {why}", who(from)),
-        Input::Reachable(peer) | Input::Remove(peer) | Input::HandOver(peer) => format!("{what} {}", who(peer)),
+        Input::Reachable(peer) | Input::Remove(peer) | Input::HandOver(peer) => {
+            format!("{what} {}", who(peer))
+        }
         Input::Commits { from, answer } => {
             format!("{what} from {}: {} to {:x}", who(from), answer.changes.len(), answer.newest)
         }

@@ -82,7 +82,8 @@ impl World {
         };
         let candidates: Vec<_> = live.iter().copied().filter(|at| can_vote(*at)).collect();
         if candidates.len() > 1 {
-            let how = format!("session {} has no host, and {candidates:?} take nothing over", name_of(session));
+            let how =
+                format!("session {} has no host, and {candidates:?} take nothing over", name_of(session));
             self.breaks(Invariant::Agreement, how);
         }
     }
@@ -90,9 +91,8 @@ impl World {
     fn check_together(&mut self, session: SessionId, host: usize, live: &[usize]) {
         let name = name_of(session);
         let Some(of_host) = self.nodes[host].role(session) else { return };
-        let group = |at: usize| -> BTreeSet<usize> {
-            self.group_of(at, session).into_iter().chain([at]).collect()
-        };
+        let group =
+            |at: usize| -> BTreeSet<usize> { self.group_of(at, session).into_iter().chain([at]).collect() };
         let (all, term) = (group(host), of_host.term());
         let epoch = of_host.keys().map(|keys| keys.epoch());
         let peers: BTreeSet<PeerId> =
@@ -106,7 +106,8 @@ impl World {
             let in_keys = peers.contains(&self.nodes[at].peer());
             if !follows {
                 let of = self.by_peer.get(&member.host().peer);
-                let how = format!("node {at} follows {of:?} in term {}, not node {host} in {term}", member.term());
+                let how =
+                    format!("node {at} follows {of:?} in term {}, not node {host} in {term}", member.term());
                 wrong = Some((Invariant::Agreement, how));
             } else if group(at) != all {
                 let how = format!("node {at} sees the group {:?}, its host {all:?}", group(at));
@@ -179,8 +180,7 @@ impl World {
         }
         let booked = self.billing.log.values().filter(|taken| **taken == Taken::Booked).count() as u64;
         let minutes = |(kind, many): (&str, u64)| if kind == "minute" { 0 } else { many };
-        let charged: u64 =
-            self.billing.charged.iter().map(|((_, kind), many)| minutes((kind, *many))).sum();
+        let charged: u64 = self.billing.charged.iter().map(|((_, kind), many)| minutes((kind, *many))).sum();
         let used = self.billing.used;
         if charged + used != booked {
             wrong = Some(format!("{booked} receipts are booked, and {} charges", charged + used));

@@ -206,7 +206,8 @@ impl World {
 
     fn reaches(&mut self, node: usize, other: usize) {
         let peer = self.nodes[other].peer();
-        let waits = |(id, held): (&SessionId, &super::node::Session)| held.role.waits_for(peer).then_some(*id);
+        let waits =
+            |(id, held): (&SessionId, &super::node::Session)| held.role.waits_for(peer).then_some(*id);
         let sessions: Vec<_> = self.nodes[node].sessions.iter().filter_map(waits).collect();
         for session in sessions {
             self.input(node, session, Input::Reachable(peer));
@@ -252,7 +253,8 @@ impl World {
 
     /// The next step of `node` ends in a crash.
     pub(super) fn doom(&mut self, node: usize) {
-        let doom = if self.dice.chance(400) { Doom::BeforeDisk } else { Doom::AfterOutputs(self.dice.below(4)) };
+        let doom =
+            if self.dice.chance(400) { Doom::BeforeDisk } else { Doom::AfterOutputs(self.dice.below(4)) };
         self.nodes[node].doom = Some(doom);
     }
 }

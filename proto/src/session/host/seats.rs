@@ -194,7 +194,8 @@ impl Host {
             return Err("nobody invited it".to_owned());
         };
         // A host that took over knows nothing of slots but that they stand up.
-        let keeps = !is_first && !seat.gave_back && !passed_on && (seat.slot.is_some() || member == self.ticket.host);
+        let keeps =
+            !is_first && !seat.gave_back && !passed_on && (seat.slot.is_some() || member == self.ticket.host);
         if keeps {
             seat.state = SeatState::Accepted;
             return Ok(());
