@@ -156,12 +156,10 @@ impl Host {
         let Some(seat) = self.seats.get_mut(&member) else {
             return Ok(());
         };
-        let waits = seat.state == SeatState::Accepted;
-        if seat.state.in_group() && !waits {
-            return Ok(());
-        }
-        let refusal = if waits {
-            // An earlier answer was taken for the one to the newest invitation; the member still waits.
+        let refusal = if seat.state.in_group() {
+            // An earlier answer was taken for the one to the newest invitation, or it left under another host, who
+            // has asked it again: the member still waits.
+            seat.state = SeatState::Accepted;
             None
         } else if ended {
             Some((SeatState::Refused, "the session has ended".to_owned()))

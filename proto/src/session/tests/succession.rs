@@ -572,3 +572,77 @@ fn a_host_whose_group_grew_while_others_elected_another_one_goes_on() {
     assert!(world.role(HOST).unwrap().term() > 1, "beyond the other one's term");
     world.agree(&[0, 1, 2, 3, 4, 5, HOST]);
 }
+
+/// Member 1 is host now, and nobody has heard of it yet.
+fn just_handed_over(copies: u32, members: usize) -> World {
+    let mut world = running(copies, members);
+    let successor = world.identities[1].peer();
+    world.tell_host(Input::HandOver(successor)).unwrap();
+    let parcels = std::mem::take(&mut world.parcels);
+    parcels.into_iter().filter(|parcel| parcel.to == 1).for_each(|parcel| world.deliver(parcel));
+    assert!(world.role(1).unwrap().as_host().is_some());
+    world
+}
+
+#[test]
+fn a_new_host_that_removes_somebody_stops_using_the_old_keys_at_once() {
+    let mut world = just_handed_over(3, 3);
+    let gone = world.identities[0].peer();
+    assert!(
+        world.entered[&1].members().contains_key(&gone),
+        "until others have the new keys, the old ones serve"
+    );
+    world.step(1, Input::Remove(gone)).unwrap();
+    assert!(!world.entered[&1].members().contains_key(&gone));
+    world.settle();
+    world.agree(&[1, 2, HOST]);
+}
+
+#[test]
+fn who_left_under_one_host_can_be_invited_by_the_next() {
+    let mut world = running(3, 3);
+    world.tell(0, Input::Leave);
+    world.settle();
+    let successor = world.identities[1].peer();
+    world.tell_host(Input::HandOver(successor)).unwrap();
+    world.settle();
+    let again = contact(&world.identities[0], "m");
+    world.step(1, Input::Invite(vec![again])).unwrap();
+    world.settle();
+    assert!(world.role(0).unwrap().runs());
+    world.agree(&[0, 1, 2, HOST]);
+}
+
+#[test]
+fn a_slot_that_was_given_back_is_not_good_under_the_next_host_either() {
+    let mut world = running(2, 2);
+    world.tell(0, Input::Discard);
+    world.settle();
+    let successor = world.identities[1].peer();
+    world.tell_host(Input::HandOver(successor)).unwrap();
+    world.settle();
+    world.identities.push(Identity::from_seed(&[20; 32]));
+    world.members.push(None);
+    let newcomer = contact(&world.identities[2], "m");
+    world.step(1, Input::Invite(vec![newcomer])).unwrap();
+    world.settle();
+    assert!(world.role(2).unwrap().runs(), "it has the copy that came back");
+    let again = contact(&world.identities[0], "m");
+    world.step(1, Input::Invite(vec![again])).unwrap();
+    world.settle();
+    assert_eq!(world.member(0).state(), MemberState::Refused, "there is none left");
+}
+
+#[test]
+fn who_has_left_is_not_elected() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    let candidate =
+        (0..3).min_by_key(|i| world.ledger().slot_of(world.identities[*i].peer()).unwrap().k).unwrap();
+    while !world.parcels.iter().any(|parcel| matches!(parcel.load, Load::Ask(_))) {
+        world.tick(TAKEOVER / 8);
+    }
+    world.tell(candidate, Input::Discard);
+    world.deliver_all();
+    assert!(world.role(candidate).unwrap().as_host().is_none());
+}
