@@ -190,7 +190,8 @@ impl World {
         let source = self.nodes[envelope.source].peer();
         let shown = self.nodes[node].clock.shows(self.now);
         // Who is not in the group, as far as this node knows, is not heard, whatever keys it has.
-        let is_member = self.group_of(node, session).contains(&envelope.source);
+        let is_member =
+            self.bug == Some(Bug::RemovalIgnored) || self.group_of(node, session).contains(&envelope.source);
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
         let Some(lanes) = held.run.lanes.as_mut().filter(|_| is_member) else { return };
         let epoch = lanes.epoch();
