@@ -43,6 +43,9 @@ pub(super) struct Keys {
     log: CommitLog,
     /// By which the host, or the next one, can let this node in.
     offer: Option<KeyOffer>,
+    /// The newest epoch that the host spoke of.
+    #[serde(default)]
+    wanted: u64,
     #[serde(skip)]
     pull_at: Option<Timestamp>,
     #[serde(skip)]
@@ -97,19 +100,38 @@ impl Keys {
         self.pull_at.filter(|at| *at <= now)?;
         let wait = FIRST_PULL.saturating_mul(1 << self.pulls.min(8)).min(LAST_PULL);
         self.pulls += 1;
-        self.pull_at = (self.pulls < MAX_PULLS).then(|| now + wait);
+        let goes_on = self.pulls < MAX_PULLS || self.wanted > self.epoch();
+        self.pull_at = goes_on.then(|| now + wait);
         Some(self.epoch())
     }
 
-    /// Somebody had something newer, or nothing: then hints are of no interest for a while.
-    fn answered(&mut self, has_more: bool, now: Timestamp) {
-        (self.pulls, self.pull_at) = (0, has_more.then_some(now));
-        self.rests_until = (!has_more).then(|| now + REST);
+    /// The host itself spoke of this epoch: it is asked for until it is reached.
+    fn told_of(&mut self, epoch: u64, now: Timestamp) {
+        self.wanted = self.wanted.max(epoch);
+        if self.pull_at.is_none() {
+            self.pull_at = Some(now);
+        }
+    }
+
+    /// After a restart.
+    pub(super) fn go_on(&mut self, now: Timestamp) {
+        if self.wanted > self.epoch() {
+            self.told_of(self.wanted, now);
+        }
+    }
+
+    /// Somebody answered who is in epoch `newest`. Where there is nothing newer, hints are of no interest for a while.
+    fn answered(&mut self, newest: u64, has_moved: bool, now: Timestamp) {
+        if newest.max(self.wanted) <= self.epoch() {
+            (self.pulls, self.pull_at, self.rests_until) = (0, None, Some(now + REST));
+        } else if has_moved {
+            (self.pulls, self.pull_at) = (0, Some(now));
+        }
     }
 
     /// The term's keys are of the past. The offer stays: it may be the one that went along with this node's vote.
     pub(super) fn begin_term(&mut self) {
-        (self.pull_at, self.pulls) = (None, 0);
+        (self.pull_at, self.pulls, self.wanted) = (None, 0, 0);
     }
 }
 
@@ -213,7 +235,8 @@ impl Member {
                 outputs.push(Output::Entered(keys));
             }
             Ok(Applied::Known) => {}
-            Ok(Applied::Ahead { .. }) => self.keys.heard_of(change.commit.epoch, context.now),
+            Ok(Applied::Ahead { .. }) if by_host => self.keys.told_of(change.commit.epoch, context.now),
+            Ok(Applied::Ahead { .. }) => {}
             // What follows from it, the host says itself: that this node is removed, or let in anew.
             Ok(Applied::Removed) => {}
             Err(_) if by_host => self.offer_anew(context)?,
@@ -243,7 +266,7 @@ impl Member {
             // The host has no commits any more that would lead there.
             self.offer_anew(context)?;
         }
-        self.keys.answered(is_behind && epoch > before, context.now);
+        self.keys.answered(answer.newest, epoch > before, context.now);
         Ok(())
     }
 }

@@ -314,6 +314,7 @@ impl Member {
             Input::Restarted => {
                 self.channel.hurry(now);
                 self.lost_count(now);
+                self.keys.go_on(now);
             }
             Input::Accept => self.accept(context)?,
             Input::Decline(why) => self.decline(why, now)?,
