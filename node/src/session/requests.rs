@@ -186,11 +186,11 @@ impl Driver {
 
 /// How many members the newest roster in there names.
 fn named(messages: &[Message]) -> usize {
-    let rosters = messages.iter().filter_map(|message| match message {
+    let mut rosters = messages.iter().filter_map(|message| match message {
         Message::Roster(roster) => Some(roster.members.len()),
         _ => None,
     });
-    rosters.last().unwrap_or(0)
+    rosters.next_back().unwrap_or(0)
 }
 
 /// Whether somebody says that it is host now.
