@@ -1,16 +1,19 @@
 //! What all drivers of one node share.
 //!
 //! For: handing the same identity, store, bundles, network and outbox to each of them. Not for: state that
-//! changes; each driver keeps its own.
+//! changes; each driver keeps its own, but for the little that others must know at once ([`Hosted`]).
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parlor_proto::{
     identity::{Identity, PeerId},
-    ids::{ProgramId, SessionId},
+    ids::{ProgramId, SessionId, SlotHash},
     session::{Contact, MAX_ADDRESSES},
 };
 use serde::Serialize;
@@ -43,6 +46,31 @@ pub struct Context {
     pub events: broadcast::Sender<Event>,
     /// Bytes moved since the node started.
     pub traffic: Traffic,
+    /// Whom this node hosts.
+    pub hosted: Hosted,
+}
+
+/// The slots of those who are in a session that this node hosts, whoever granted them: they get the program here.
+#[derive(Debug, Default)]
+pub struct Hosted(RwLock<HashMap<SessionId, BTreeSet<SlotHash>>>);
+
+impl Hosted {
+    /// Those of one session are these now.
+    pub fn set(&self, session: SessionId, slots: BTreeSet<SlotHash>) {
+        let mut hosted = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if slots.is_empty() {
+            hosted.remove(&session)
+        } else {
+            hosted.insert(session, slots)
+        };
+    }
+
+    /// Whether somebody is here by this slot.
+    #[must_use]
+    pub fn contains(&self, slot: SlotHash) -> bool {
+        let hosted = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        hosted.values().any(|slots| slots.contains(&slot))
+    }
 }
 
 /// Program bytes moved since the node started.
@@ -106,6 +134,17 @@ pub enum Event {
         /// As `session` shows it.
         state: &'static str,
     },
+    /// Somebody else is host.
+    Host {
+        /// Of which session.
+        session: SessionId,
+        /// Who.
+        peer: PeerId,
+        /// What it calls itself.
+        name: String,
+        /// How often the host has changed.
+        term: u32,
+    },
     /// A transfer went on; not every step of it.
     Transfer {
         /// For which session.
@@ -134,6 +173,7 @@ impl Event {
             Self::Invited { session, .. }
             | Self::State { session, .. }
             | Self::Member { session, .. }
+            | Self::Host { session, .. }
             | Self::Transfer { session, .. }
             | Self::Cheat { session, .. } => Some(*session),
             Self::Changed => None,

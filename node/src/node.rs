@@ -169,6 +169,7 @@ impl Node {
             outbox,
             events: Context::event_channel(),
             traffic: crate::context::Traffic::default(),
+            hosted: crate::context::Hosted::default(),
         });
         let web = Web { server: web_server(&context).await?, open_browser: config.open_browser };
         let availability = stored_availability(&context.store).await?;

@@ -180,6 +180,7 @@ fn happened(out: &mut impl Write, event: &Map<String, Value>) -> io::Result<()> 
         "update" => writeln!(out, "{}: {}", field("name"), field("payload")),
         "realtime" => writeln!(out, "{} ~ {}", field("name"), field("payload")),
         "member" => writeln!(out, "* {}: {}", field("name"), field("state")),
+        "host" => writeln!(out, "* {} is the host now", field("name")),
         "state" if field("why").is_empty() => writeln!(out, "* {}", field("state")),
         "state" => writeln!(out, "* {}: {}", field("state"), field("why")),
         "transfer" => writeln!(out, "* received {} of {}", size(&event["done"]), size(&event["total"])),

@@ -135,6 +135,7 @@ fn tell(event: &Event, json: bool) {
         Event::Cheat { session, host } => {
             say(&format!("session {session}: {host} gave one copy to two members; the proof is kept"));
         }
+        Event::Host { session, name, .. } => say(&format!("session {session}: {name} is the host now")),
         Event::Member { .. } | Event::Transfer { .. } | Event::Changed => {}
     }
 }

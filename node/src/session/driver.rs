@@ -68,6 +68,8 @@ pub(super) struct Run {
     pub(super) doing: Doing,
     /// As last told to those who watch.
     pub(super) told: (&'static str, BTreeMap<PeerId, &'static str>),
+    /// The term as last told.
+    pub(super) told_term: u32,
 }
 
 impl Run {
@@ -107,7 +109,8 @@ impl Driver {
         let mut runs = HashMap::new();
         for record in context.store.sessions().await? {
             let told = view::states(&record, None);
-            let run = Run { told, record, doing: Doing::default() };
+            let told_term = record.role.term();
+            let run = Run { told, told_term, record, doing: Doing::default() };
             runs.insert(run.record.session, run);
         }
         let (in_flight, oddities) = (HashSet::new(), Oddities::default());

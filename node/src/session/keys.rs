@@ -159,7 +159,11 @@ impl Driver {
         if !known && self.runs.contains_key(&session) {
             self.oddities.tell(session, from, Odd::Vote);
         }
-        if !known || !self.input_or_log(session, Input::VoteAsked { from, request: request.clone() }).await {
+        let is_cheat = !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false));
+        if !known
+            || is_cheat
+            || !self.input_or_log(session, Input::VoteAsked { from, request: request.clone() }).await
+        {
             return refused;
         }
         self.runs.get(&session).map_or(refused, |run| run.record.role.vote_for(from, &request))

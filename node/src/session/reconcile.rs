@@ -48,6 +48,8 @@ pub(super) struct Doing {
 /// A transfer under way; dropped, it stops.
 pub(super) struct Transfer {
     _task: AbortOnDropHandle<()>,
+    /// Who serves it.
+    host: PeerId,
     pub(super) view: TransferView,
 }
 
@@ -75,70 +77,91 @@ impl Driver {
 
     /// The topic is open to exactly the members, and connections to them are kept.
     async fn reconcile_group(&mut self, session: SessionId, wanted: Option<Vec<Contact>>) {
-        let context = Arc::clone(&self.context);
-        let Some(run) = self.runs.get_mut(&session) else { return };
-        let doing = &mut run.doing;
-        let Some(contacts) = wanted else {
-            (doing.attendance, doing.beacons) = (None, None);
-            if let Some(group) = doing.group.take() {
-                group.close();
-                self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
-                context.overlay.group_close(session).await;
-                for peer in std::mem::take(&mut doing.members) {
-                    context.overlay.unkeep(peer).await;
-                }
-            }
-            return;
-        };
+        let Some(contacts) = wanted else { return self.close_group(session).await };
         for contact in &contacts {
-            context.locate(contact).await;
+            self.context.locate(contact).await;
         }
         let peers: BTreeSet<PeerId> = contacts.iter().map(|contact| contact.peer).collect();
-        if doing.group.is_none() {
-            let (identity, store) = (context.identity.clone(), context.store.clone());
-            let keys = run.record.role.keys().cloned();
-            match Group::open(session, identity, store, context.overlay.clone(), keys).await {
-                Ok(group) => {
-                    let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
-                    groups.insert(session, group.clone());
-                    doing.attendance = Some(Attendance::of(&group, &self.commands));
-                    doing.group = Some(group);
-                }
-                Err(error) => {
-                    tracing::error!(%session, %error, "a group cannot be opened");
-                    return;
-                }
-            }
-            context.overlay.group_open(session, Vec::new()).await;
+        if !self.open_group(session).await {
+            return;
         }
+        // Before anybody can say anything: who is not known is not heard.
+        self.inform_group(session, &peers).await;
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let (doing, overlay) = (&mut run.doing, &self.context.overlay);
         for peer in peers.difference(&doing.members) {
-            context.overlay.group_allow(session, *peer).await;
-            context.overlay.keep(*peer).await;
+            overlay.group_allow(session, *peer).await;
+            overlay.keep(*peer).await;
         }
         for peer in doing.members.difference(&peers) {
-            context.overlay.group_revoke(session, *peer).await;
-            context.overlay.unkeep(*peer).await;
+            overlay.group_revoke(session, *peer).await;
+            overlay.unkeep(*peer).await;
         }
         doing.members = peers;
-        let own_names = view::authors(&run.record);
+    }
+
+    async fn close_group(&mut self, session: SessionId) {
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let (doing, context) = (&mut run.doing, &self.context);
+        (doing.attendance, doing.beacons) = (None, None);
+        context.hosted.set(session, BTreeSet::new());
+        if let Some(group) = doing.group.take() {
+            group.close();
+            self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
+            context.overlay.group_close(session).await;
+            for peer in std::mem::take(&mut doing.members) {
+                context.overlay.unkeep(peer).await;
+            }
+        }
+    }
+
+    /// Whether it is open then.
+    async fn open_group(&mut self, session: SessionId) -> bool {
+        let Some(run) = self.runs.get_mut(&session) else { return false };
+        if run.doing.group.is_some() {
+            return true;
+        }
+        let (identity, store) = (self.context.identity.clone(), self.context.store.clone());
+        let (overlay, keys) = (self.context.overlay.clone(), run.record.role.keys().cloned());
+        match Group::open(session, identity, store, overlay.clone(), keys).await {
+            Ok(group) => {
+                let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
+                groups.insert(session, group.clone());
+                run.doing.attendance = Some(Attendance::of(&group, &self.commands));
+                run.doing.group = Some(group);
+            }
+            Err(error) => {
+                tracing::error!(%session, %error, "a group cannot be opened");
+                return false;
+            }
+        }
+        overlay.group_open(session, Vec::new()).await;
+        true
+    }
+
+    /// The group learns who may speak in it and who is host; the host is heard.
+    async fn inform_group(&mut self, session: SessionId, members: &BTreeSet<PeerId>) {
+        let context = Arc::clone(&self.context);
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let Some(group) = run.doing.group.clone() else { return };
         let mut authors = BTreeMap::from([(context.me(), context.nickname.clone())]);
-        for (peer, own_name) in own_names {
+        for (peer, own_name) in view::authors(&run.record) {
             if peer != context.me() {
                 authors.insert(peer, context.name_of(peer, &own_name).await);
             }
         }
-        let role = &run.record.role;
-        if let Some(group) = &doing.group {
-            group.set_authors(authors);
-            group.set_members(doing.members.clone());
-            group.set_hosts(role.hosts(context.me()));
-            let is_host = role.as_host().is_some();
-            doing.is_host.store(is_host, Ordering::Relaxed);
-            if !is_host {
-                doing.beacons = None;
-            } else if doing.beacons.as_ref().is_none_or(|beacons| beacons.term != role.term()) {
-                doing.beacons = Some(Beacons::of(group.downgrade(), role));
-            }
+        let (role, doing) = (&run.record.role, &mut run.doing);
+        group.set_authors(authors);
+        group.set_members(members.clone());
+        group.set_hosts(role.hosts(context.me()));
+        let slots = role.as_host().map(|host| host.slots_in_use().collect());
+        context.hosted.set(session, slots.unwrap_or_default());
+        let is_host = role.as_host().is_some();
+        doing.is_host.store(is_host, Ordering::Relaxed);
+        if !is_host {
+            doing.beacons = None;
+        } else if doing.beacons.as_ref().is_none_or(|beacons| beacons.term != role.term()) {
+            doing.beacons = Some(Beacons::of(group.downgrade(), role));
         }
     }
 
@@ -148,11 +171,14 @@ impl Driver {
         let Some(run) = self.runs.get_mut(&session) else { return };
         match wanted {
             None => run.doing.transfer = None,
-            Some(_) if run.doing.transfer.is_some() => {}
             Some(right) => {
                 let Some(member) = run.record.role.as_member() else { return };
                 let (total, billing) = (member.invitation().size, member.invitation().billing.clone());
                 let host = member.host().peer;
+                // What is here already stays, when somebody else is host and goes on serving.
+                if run.doing.transfer.as_ref().is_some_and(|transfer| transfer.host == host) {
+                    return;
+                }
                 let task = tokio::spawn(async move {
                     // From here on there is something to bill, and the host's word was taken for more than this.
                     if let Err(error) = context.note_places(&billing).await {
@@ -161,7 +187,7 @@ impl Driver {
                     receive(context, session, right, host, commands).await;
                 });
                 let view = TransferView { done: 0, total, fetched: 0, waits: None };
-                run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), view });
+                run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), host, view });
             }
         }
     }

@@ -15,6 +15,10 @@ use crate::{clock, console::Availability, context::Event};
 const MAX_INBOX: usize = 64;
 /// The same, of one host.
 const MAX_INBOX_OF_HOST: usize = 8;
+/// The same whether this node knows of the session or not.
+const UNKNOWN: &str = "this node is not in that session with you";
+const CHEAT: &str = "you were proven to have given one copy to two members";
+
 impl Driver {
     /// Another node's messages: taken by a machine, or the beginning of a session.
     pub(super) async fn request(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
@@ -22,20 +26,23 @@ impl Driver {
         let Some(role) = self.runs.get(&session).map(|run| &run.record.role) else {
             return self.invited(from, request).await;
         };
-        let (is_partner, is_claim) = (role.expected_of(from, request.term).is_some(), is_claim(&request));
-        if !is_partner && !is_claim {
-            return self.out_of_term(from, request).await;
+        let is_partner = role.expected_of(from, request.term).is_some();
+        let begins_term = !is_partner && begins_term(role, &request);
+        if !is_partner && !begins_term {
+            return self.out_of_term(from, &request);
+        }
+        // Who cheated as host before is none again.
+        if begins_term && !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false)) {
+            return SessionResponse::Rejected(CHEAT.into());
         }
         let was_invited = self.is_invited(session);
         let SessionRequest { term, first, messages, .. } = request;
-        let named = named(&messages);
         match self.input(session, Input::Message { from, term, first, messages }).await {
             Ok(()) => {
                 // Asked again, after it had declined or left.
                 if !was_invited {
                     self.answer_by_rule(session).await;
                 }
-                self.judge(session, from, is_claim.then_some(term), named);
                 self.taken(session, from, term)
             }
             Err(error) => {
@@ -45,34 +52,17 @@ impl Driver {
         }
     }
 
-    /// What was taken, and came to nothing: `claim`: of which term it was one; `named`: how many members it named.
-    fn judge(&mut self, session: SessionId, from: PeerId, claim: Option<u32>, named: usize) {
-        let Some(role) = self.runs.get(&session).map(|run| &run.record.role) else { return };
-        if claim.is_some_and(|term| !role.is_over() && role.expected_of(from, term).is_none()) {
-            self.oddities.tell(session, from, Odd::Claim);
-        } else if role.as_member().is_some_and(|member| member.roster().count() < named) {
-            self.oddities.tell(session, from, Odd::Roster);
-        }
-    }
-
     /// From somebody that is no partner in this term: not now, while hosts change; or never.
-    async fn out_of_term(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
+    fn out_of_term(&mut self, from: PeerId, request: &SessionRequest) -> SessionResponse {
         let Some(role) = self.runs.get(&request.session).map(|run| &run.record.role) else {
             return SessionResponse::Later;
         };
         let me = self.context.me();
         let is_known = role.hosts(me).contains(&from)
             || role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from));
-        if role.is_over() && invites_again(role, &request) {
-            return self.invited(from, request).await;
-        }
         let is_over = role.is_over();
         self.oddities.tell(request.session, from, Odd::Stranger);
-        if is_known && !is_over {
-            SessionResponse::Later
-        } else {
-            SessionResponse::Rejected("this node is not in that session with you".into())
-        }
+        if is_known && !is_over { SessionResponse::Later } else { SessionResponse::Rejected(UNKNOWN.into()) }
     }
 
     fn taken(&self, session: SessionId, from: PeerId, term: u32) -> SessionResponse {
@@ -84,15 +74,13 @@ impl Driver {
     pub(super) async fn invited(&mut self, from: PeerId, request: SessionRequest) -> SessionResponse {
         let SessionRequest { session, term, first, messages } = request;
         if first != 0 {
-            return SessionResponse::Rejected("this node does not know that session".into());
+            return SessionResponse::Rejected(UNKNOWN.into());
         }
         match self.context.store.is_cheat(&from.to_string()).await {
             Ok(false) => {}
             Ok(true) => {
                 tracing::info!(%session, %from, "an invitation of a host that was proven to cheat is refused");
-                return SessionResponse::Rejected(
-                    "you were proven to have given one copy to two members".into(),
-                );
+                return SessionResponse::Rejected(CHEAT.into());
             }
             Err(_) => return SessionResponse::Later,
         }
@@ -184,25 +172,12 @@ impl Driver {
     }
 }
 
-/// How many members the newest roster in there names.
-fn named(messages: &[Message]) -> usize {
-    let mut rosters = messages.iter().filter_map(|message| match message {
-        Message::Roster(roster) => Some(roster.members.len()),
-        _ => None,
-    });
-    rosters.next_back().unwrap_or(0)
-}
-
-/// Whether somebody says that it is host now.
-fn is_claim(request: &SessionRequest) -> bool {
-    request.first == 0 && matches!(request.messages.first(), Some(Message::Claim(_)))
-}
-
-/// Whether a new host asks somebody who had gone.
-fn invites_again(role: &Role, request: &SessionRequest) -> bool {
-    let ticket = match request.messages.first() {
-        Some(Message::Invite(invitation)) => &invitation.ticket,
-        _ => return false,
-    };
-    request.first == 0 && request.term > role.term() && *ticket == role.ticket().to_signed()
+/// Whether somebody says that it is host now: to those in the group, or to one who had gone.
+fn begins_term(role: &Role, request: &SessionRequest) -> bool {
+    let first = if request.first == 0 { request.messages.first() } else { None };
+    match first {
+        Some(Message::Claim(_)) => true,
+        Some(Message::Invite(_)) => request.term > role.term() && role.group().is_none(),
+        _ => false,
+    }
 }

@@ -104,6 +104,8 @@ impl Driver {
         let mut write = context.store.write().await?;
         context.store.put_session(&mut write, &record).await?;
         if let Some(ledger) = &ledger {
+            // Copies that were handed over to this node have no book here yet.
+            context.store.add_ledger(&mut write, ledger, now).await?;
             context.store.put_ledger(&mut write, ledger).await?;
         }
         for output in &outputs {
@@ -114,6 +116,7 @@ impl Driver {
                 }
                 Output::Send { .. }
                 | Output::Entered(_)
+                | Output::Refused { .. }
                 | Output::PullCommits { .. }
                 | Output::AskVote { .. } => {}
             }
@@ -133,6 +136,7 @@ impl Driver {
             Output::Entered(keys) => self.enter(session, keys),
             Output::PullCommits { after } => self.pull_commits(session, after),
             Output::AskVote { of, request } => self.ask_vote(of, request),
+            Output::Refused { from, what } => self.oddities.tell(session, from, what.into()),
             Output::Receipt(_) => self.context.outbox.wake(),
             Output::Cheat(proof) => {
                 tracing::warn!(%session, host = %proof.host(), "the host gave one slot to two members");
@@ -183,6 +187,17 @@ impl Driver {
         let (state, members) = view::states(&run.record, run.doing.group.as_ref());
         let why = view::why(&run.record);
         let before = std::mem::replace(&mut run.told, (state, members.clone()));
+        let term = run.record.role.term();
+        if std::mem::replace(&mut run.told_term, term) != term {
+            let host = run.record.role.as_member().map(|member| member.host().clone());
+            let (peer, own_name) = match host {
+                Some(host) => (host.peer, host.name),
+                None => (self.context.me(), self.context.nickname.clone()),
+            };
+            tracing::info!(%session, %peer, term, "somebody else is host now");
+            let name = self.context.name_of(peer, &own_name).await;
+            self.context.tell(Event::Host { session, peer, name, term });
+        }
         let names = view::names(&run.record);
         for (peer, state) in members {
             if before.1.get(&peer) != Some(&state) {

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use parlor_proto::{identity::PeerId, ids::SessionId};
+use parlor_proto::{identity::PeerId, ids::SessionId, session::step::Refused};
 
 /// Between two lines of one kind.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -25,11 +25,23 @@ pub(super) enum Odd {
     Claim,
     /// As host, to have somebody in the group whose slot does not stand up.
     Roster,
+    /// To change the group's keys by a commit that does not stand up.
+    Commit,
+}
+
+impl From<Refused> for Odd {
+    fn from(what: Refused) -> Self {
+        match what {
+            Refused::Claim => Self::Claim,
+            Refused::Roster => Self::Roster,
+            Refused::Commit => Self::Commit,
+        }
+    }
 }
 
 /// Of all sessions of this node.
 #[derive(Debug, Default)]
-pub(super) struct Oddities([Kind; 5]);
+pub(super) struct Oddities([Kind; 6]);
 
 #[derive(Debug, Default)]
 struct Kind {
@@ -56,6 +68,9 @@ impl Oddities {
             }
             Odd::Claim => {
                 tracing::warn!(%session, %from, untold, "refused: a claim to be host does not convince");
+            }
+            Odd::Commit => {
+                tracing::warn!(%session, %from, untold, "refused: a change of the group's keys does not stand up");
             }
             Odd::Roster => {
                 tracing::warn!(%session, %from, untold, "left out: the host names members without a slot of theirs");

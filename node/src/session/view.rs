@@ -193,7 +193,8 @@ pub(super) fn names(record: &SessionRecord) -> BTreeMap<PeerId, String> {
 pub(super) fn authors(record: &SessionRecord) -> BTreeMap<PeerId, String> {
     let mut names = names(record);
     if let session::Role::Host(host) = &record.role {
-        names.retain(|peer, _| host.seats().get(peer).is_some_and(Seat::has_slot));
+        let ever_in = |peer: &PeerId| host.seats().get(peer).is_some_and(Seat::has_slot);
+        names.retain(|peer, _| ever_in(peer) || *peer == host.ticket().host);
     }
     names
 }

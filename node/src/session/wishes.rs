@@ -95,7 +95,8 @@ impl Driver {
         let label = Label::from_bytes(rand::random()).to_string();
         let record = SessionRecord { session, role, label, created_at, ended: false };
         let told = view::states(&record, None);
-        self.runs.insert(session, Run { told, record, doing: Doing::default() });
+        let told_term = record.role.term();
+        self.runs.insert(session, Run { told, told_term, record, doing: Doing::default() });
     }
 
     pub(super) async fn wish(&mut self, session: SessionId, wish: Wish) -> Result<(), SessionError> {

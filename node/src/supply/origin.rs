@@ -285,20 +285,22 @@ pub async fn authorise(
     if !is_given_here(context, &right).await? {
         return Err(SupplyError::NotServed);
     }
-    if context.store.is_cheat(&right.ticket().host.to_string()).await? {
-        return Err(SupplyError::Cheat);
+    for host in right.hosts() {
+        if context.store.is_cheat(&host.to_string()).await? {
+            return Err(SupplyError::Cheat);
+        }
     }
     let role = role_of(&right);
     Ok((right, role))
 }
 
-/// A host's right is served by the ticket's origin; a member's by the ticket's host, as long as its ledger has
-/// that slot: not after it was given back.
+/// A host's right is served by the ticket's origin; a member's by whoever hosts it now, and by who granted its slot,
+/// as long as the ledger has that: not after it was given back.
 async fn is_given_here(context: &Context, right: &Right) -> Result<bool, StoreError> {
     let ticket = right.ticket();
     let Some(slot) = right.slot() else { return Ok(ticket.origin == context.me()) };
-    if ticket.host != context.me() {
-        return Ok(false);
+    if context.hosted.contains(slot.hash()) {
+        return Ok(true);
     }
     let ledger = context.store.ledger(ticket.hash()).await?;
     let held = ledger.as_ref().and_then(|ledger| ledger.slot_of(slot.member));

@@ -10,12 +10,13 @@
 //! whatever it loses is pulled: "this is what I have" is one number per sender, the answer is what comes after.
 //! An update that arrives before its predecessor is not kept but pulled in order, so that a log is never
 //! anything but a prefix of what its sender said, less what a *checkpoint* of the host's has replaced.
+//! (Updates are not chained: a sender that signs two with one number has said two things, and no log can tell.)
 //!
-//! What travels over the session's gossipsub topic is sealed: the byte of a [`Lane`](lanes::Lane), then its frame.
-//! Inside: in the lane for updates the signed update's bytes; for realtime the data as it is; for control a
-//! [`Control`] in CBOR. Updates that are *pulled* go over the authenticated and encrypted connection between two
-//! members, to no one else, and are not sealed again: a member that comes late has no keys of the epochs in which
-//! they were said.
+//! What members say goes over the session's gossipsub topic, realtime messages over the streams beside it where
+//! there are any. Either way it is sealed: the byte of a [`Lane`](lanes::Lane), then its frame. Inside: in the lane
+//! for updates the signed update's bytes; for realtime the data as it is; for control a [`Control`] in CBOR. Updates
+//! that are *pulled* go over the authenticated and encrypted connection between two members, to no one else, and are
+//! not sealed again: a member that comes late has no keys of the epochs in which they were said.
 //!
 //! Three separate questions, three separate answers: *may it be read* by whoever gets it: only with the keys of
 //! the epoch it was sealed in; *who said it*: the signature inside an update, the transport's for a realtime

@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::message::Change;
 
 /// Most commits kept. Who missed more is let in anew.
-pub const MAX_COMMITS: usize = 256;
+pub const MAX_COMMITS: usize = 64;
 /// What they may weigh together, bytes.
-pub const MAX_COMMITS_SIZE: usize = 1 << 20;
+pub const MAX_COMMITS_SIZE: usize = 256 << 10;
 /// Most commits in one answer.
-pub const MAX_COMMITS_SENT: usize = 64;
+pub const MAX_COMMITS_SENT: usize = 32;
 /// What the commits of one answer may weigh together, bytes; one alone may weigh more.
-pub const MAX_COMMITS_SENT_SIZE: usize = 512 << 10;
+pub const MAX_COMMITS_SENT_SIZE: usize = 128 << 10;
 
 /// Commits of one term, in order and without gaps.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

@@ -12,10 +12,11 @@
 //! - two votes at least: a single member that has lost its host has nobody to govern;
 //! - no dice: the members stand in an agreed order (that of their slots), and the first of those that are there
 //!   asks first;
-//! - votes are signed, so that who was away, the deposed host too, can see for itself. **Who still hears its host
-//!   wants more than half of the members that it knows of; who has lost its host follows more than half of those
-//!   that are left.**
-//! - a host that hands over on purpose needs no votes: its signed [`Handover`] is the evidence.
+//! - votes are signed, so that who was away, the deposed host too, can see for itself: a node follows whom **more
+//!   than half of the members that it knows of** voted for. Whom it does not know of, it learns from commits;
+//! - a host that was not lost, and in whose part of a torn network the group has grown meanwhile, goes on in a term
+//!   after that of the elected one: who is elected is host because another one was gone, and yields to it;
+//! - a host hands over on purpose by a vote of its own for its successor: that one is enough.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +27,7 @@ use crate::{
     identity::PeerId,
     ids::{SessionId, VoteHash},
     rights::{
-        Handover, Item, Signed, Ticket, Verified,
+        Item, Signed,
         claims::{ClaimError, Claims, key},
     },
     time::Timestamp,
@@ -116,14 +117,23 @@ pub enum VoteResponse {
     },
 }
 
-/// Why somebody is host.
+/// Why somebody is host: the votes for it, or the one vote of the host before, who hands over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Evidence {
-    /// It was voted for; at most [`super::MAX_SEATS`].
-    Votes(Vec<Signed<Vote>>),
-    /// The host before it handed over.
-    Handover(Signed<Handover>),
+pub struct Mandate {
+    /// In which term.
+    pub term: u32,
+    /// Who.
+    pub host: PeerId,
+    /// At most [`super::MAX_SEATS`].
+    pub votes: Vec<Signed<Vote>>,
 }
+
+/// Most mandates that are kept and shown, the newest: so many changes of the host one may have missed.
+pub const MAX_MANDATES: usize = 4;
+/// Terms from here on are nobody's: no session has so many hosts.
+pub const END_OF_TERMS: u32 = 1 << 31;
+/// How far ahead of what a member knows a term may be to be voted for.
+pub const MAX_TERMS_AHEAD: u32 = 1 << 12;
 
 /// Whose claim it is.
 #[derive(Debug, Clone, Copy)]
@@ -133,25 +143,81 @@ pub(super) struct Claimant {
     pub(super) peer: PeerId,
 }
 
-impl Evidence {
-    /// The handover, if it stands up for this claimant.
-    pub(super) fn handover(
-        &self,
-        claimant: Claimant,
-        ticket: &Verified<Ticket>,
-    ) -> Option<Verified<Handover>> {
-        let Self::Handover(handover) = self else { return None };
-        let handover = handover.clone().verify().ok()?;
-        let named = Claimant { session: handover.session, term: handover.term, peer: handover.to };
-        (named.is(claimant) && handover.check(ticket).is_ok()).then_some(handover)
+/// Who is host, as far as a node knows, and whose votes make another one.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) session: SessionId,
+    pub(super) term: u32,
+    pub(super) host: PeerId,
+    /// Who was host before it, if it is host because that one was thought lost.
+    pub(super) deposed: Option<PeerId>,
+    /// Everyone in the group but the host.
+    pub(super) voters: BTreeSet<PeerId>,
+}
+
+impl Known {
+    /// Whether these mandates, one after the other, convince this node that `claimant` is host now.
+    pub(super) fn is_led_to(mut self, claimant: Claimant, mandates: &[Mandate]) -> bool {
+        for mandate in mandates.iter().take(MAX_MANDATES) {
+            if mandate.term <= claimant.term {
+                self.follow(mandate);
+            }
+        }
+        Claimant { session: self.session, term: self.term, peer: self.host }.is(claimant)
     }
 
-    /// Those of `voters` that voted for this claimant.
-    pub(super) fn voters(&self, claimant: Claimant, voters: &BTreeSet<PeerId>) -> BTreeSet<PeerId> {
-        let Self::Votes(votes) = self else { return BTreeSet::new() };
-        let votes =
-            votes.iter().take(super::MAX_SEATS).filter(|vote| voters.contains(&vote.unverified().voter));
-        votes.filter_map(|vote| vote_for(vote, claimant)).collect()
+    fn follow(&mut self, mandate: &Mandate) {
+        let Mandate { term, host, ref votes } = *mandate;
+        // Of the same term the one before the other in the agreed order is host: whoever asks looks at that.
+        let is_later = term > self.term || (term == self.term && host != self.host);
+        let is_known = host == self.host || self.voters.contains(&host);
+        if !is_later || !is_known || term >= END_OF_TERMS {
+            return;
+        }
+        let claimant = Claimant { session: self.session, term, peer: host };
+        let known: BTreeSet<PeerId> = self.voters.iter().copied().chain([self.host]).collect();
+        let mut voted = voters(votes, claimant, &known);
+        // The host itself goes on in a later term, or hands over.
+        let is_its_word = voted.remove(&self.host);
+        let is_back = self.deposed == Some(host) && voted.contains(&host);
+        let is_elected = is_enough(voted.len(), self.voters.len());
+        if (term > self.term && (is_its_word || is_back)) || is_elected {
+            let before = std::mem::replace(&mut self.host, host);
+            self.deposed = Some(before).filter(|_| is_elected && !is_its_word && !is_back);
+            self.term = term;
+            self.voters.insert(before);
+            self.voters.remove(&host);
+        }
+    }
+}
+
+/// Those of `known` that voted for this claimant.
+pub(super) fn voters(
+    votes: &[Signed<Vote>],
+    claimant: Claimant,
+    known: &BTreeSet<PeerId>,
+) -> BTreeSet<PeerId> {
+    let mut named = BTreeSet::new();
+    let votes = votes.iter().take(super::MAX_SEATS + 1).filter(|vote| {
+        // Signatures cost time: one try each.
+        let voter = vote.unverified().voter;
+        known.contains(&voter) && named.insert(voter)
+    });
+    votes.filter_map(|vote| vote_for(vote, claimant)).collect()
+}
+
+/// The newest mandates, with one more.
+pub(super) fn with_mandate(mut mandates: Vec<Mandate>, mandate: Mandate) -> Vec<Mandate> {
+    mandates.push(mandate);
+    let excess = mandates.len().saturating_sub(MAX_MANDATES);
+    mandates.drain(..excess);
+    mandates
+}
+
+impl Mandate {
+    /// Whether it is of an election, not of a host's own word.
+    pub(super) fn is_election(&self) -> bool {
+        self.votes.len() >= LEAST_VOTES
     }
 }
 

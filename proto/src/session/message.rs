@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HostState, election::Evidence};
+use super::{
+    HostState,
+    election::{Mandate, Vote},
+};
 use crate::{
     group::keys::Commit,
     identity::PeerId,
@@ -108,7 +111,16 @@ pub struct Change {
 /// What a host hands over to its successor.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HandOver {
-    /// The copies that are left; names session, term and successor.
+    /// The host's own vote for its successor.
+    pub vote: Signed<Vote>,
+    /// The copies that are left, if they can be handed over.
+    pub copies: Option<HandedCopies>,
+}
+
+/// What is left of a ticket, for the next host.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HandedCopies {
+    /// Names session, term and successor.
     pub handover: Signed<Handover>,
     /// By which those of [`Handover::numbers`] came back.
     pub released: Vec<Signed<Release>>,
@@ -117,8 +129,9 @@ pub struct HandOver {
 /// A new term begins.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Claim {
-    /// Why its sender is the host now.
-    pub evidence: Evidence,
+    /// Why its sender is the host now, and the ones before it were; at most [`super::election::MAX_MANDATES`],
+    /// the newest last.
+    pub mandates: Vec<Mandate>,
     /// The group, the deposed host in it; its [`Roster::term`] is the new term.
     pub roster: Roster,
     /// The way into the new keys, for whoever sent its KeyPackage along with its vote.
@@ -174,8 +187,10 @@ pub struct Invitation {
     pub host: Contact,
     /// Where the ticket's billing peers are, as far as the host knows; at most one entry each.
     pub billing: Vec<Contact>,
-    /// By which the host became host, unless it is the ticket's.
+    /// By which the host has copies to give, unless it is the ticket's.
     pub handover: Option<Signed<Handover>>,
+    /// Why it is host, for those who knew another one; as in [`Claim::mandates`].
+    pub mandates: Vec<Mandate>,
     /// For people.
     pub version: String,
     /// Bytes that a member without the program has to fetch.
@@ -196,7 +211,7 @@ pub enum DeclineReason {
 /// Who is in the group: the host, and everyone with a slot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Roster {
-    /// How often the host has changed.
+    /// Of the present host: from 0, and higher with each change.
     pub term: u32,
     /// Who is host now.
     pub host: Contact,
@@ -220,6 +235,9 @@ pub struct RosterEntry {
     pub contact: Contact,
     /// As the host has it.
     pub state: SeatState,
+    /// It gave its slot back: the slot stands only for what was.
+    #[serde(default)]
+    pub gave_back: bool,
 }
 
 /// What the host knows of a member.

@@ -3,24 +3,32 @@
 //! For: one value for a session on one node, host or member, with what whoever drives it needs to know of either;
 //! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Contact, Host, HostState, Member, Message, RosterEntry,
-    election::{Claimant, VoteRequest, VoteResponse, is_enough},
+    CommitLog, Contact, Host, HostState, Member, Message, RosterEntry,
+    election::{Claimant, Known, LEAST_VOTES, Mandate, Vote, VoteRequest, VoteResponse, voters},
+    host::Won,
     message::Claim,
-    step::{Context, Input, Output, StepError},
+    step::{Context, Input, Output, Refused, StepError},
 };
 use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    rights::{Slot, Ticket, Verified},
+    rights::{Slot, Ticket, Verified, sign},
     time::Timestamp,
     wire::CommitsResponse,
 };
+
+/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
+const MAX_LEAP: u32 = 1_024;
 
 /// One session, as this node has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -44,6 +52,10 @@ pub(super) struct Estate {
     pub(super) slot: Option<Verified<Slot>>,
     pub(super) former_hosts: Vec<PeerId>,
     pub(super) takeover: Duration,
+    /// How it came to the present host.
+    pub(super) mandates: Vec<Mandate>,
+    /// Commits of before, for those who missed them.
+    pub(super) commits: CommitLog,
     /// Everyone else who has or had a right to be there.
     pub(super) others: Vec<(Option<Verified<Slot>>, RosterEntry)>,
 }
@@ -239,7 +251,14 @@ impl Role {
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Some(Message::Claim(claim)) = messages.first()
         {
-            self.follow(*from, *term, claim, context);
+            self.follow(*from, *term, claim, context, &mut outputs);
+            self.reclaim(*from, *term, claim, context, &mut outputs)?;
+        }
+        if let Input::Message { from, term, first: 0, messages } = &input
+            && let Self::Member(member) = self
+            && let Some(anew) = member.invited_by_successor(*from, *term, messages, context.now)
+        {
+            **member = anew;
         }
         match self {
             Self::Host(host) => host.handle(input, context, &mut outputs)?,
@@ -255,13 +274,24 @@ impl Role {
     }
 
     /// Somebody says that it is host now: this node follows it into its term, if that convinces.
-    fn follow(&mut self, from: PeerId, term: u32, claim: &Claim, context: &Context<'_>) {
+    fn follow(
+        &mut self,
+        from: PeerId,
+        term: u32,
+        claim: &Claim,
+        context: &Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) {
         let claimant = Claimant { session: self.session(), term, peer: from };
         let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
-        if !named || !self.is_later(claimant) || !self.is_convinced(claimant, claim, context.now) {
+        let me = context.me.peer;
+        if !named || !self.is_later(claimant) {
             return;
         }
-        let me = context.me.peer;
+        if !self.known(me).is_led_to(claimant, &claim.mandates) {
+            outputs.push(Output::Refused { from, what: Refused::Claim });
+            return;
+        }
         match self {
             Self::Host(host) if host.state() == HostState::Ended => {}
             Self::Host(host) => {
@@ -270,6 +300,35 @@ impl Role {
             }
             Self::Member(member) => member.follow(term, claim.roster.host.clone(), context.now),
         }
+    }
+
+    /// Some members could not hear this host and elected another one, while the group went on, and grew, here: most
+    /// of it did not vote. Nobody is to be left behind: this host goes on, in a term after theirs.
+    fn reclaim(
+        &mut self,
+        from: PeerId,
+        term: u32,
+        claim: &Claim,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let Self::Host(host) = self else { return Ok(()) };
+        let claimant = Claimant { session: host.session(), term, peer: from };
+        let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
+        let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
+        let mandate = claim.mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
+        let votes = mandate.map_or(0, |mandate| voters(&mandate.votes, claimant, &host.voters()).len());
+        if !named || !is_near || votes < LEAST_VOTES || host.state() == HostState::Ended {
+            return Ok(());
+        }
+        let (session, me) = (host.session(), context.me.peer);
+        let vote = Vote { session, term: term + 1, candidate: me, voter: me, at: context.now };
+        let votes = vec![sign(&vote, context.identity)?.to_signed()];
+        let mandate = Mandate { term: term + 1, host: me, votes };
+        let won = Won { mandate, packages: BTreeMap::new() };
+        let host = Host::succeed(host.estate(), won, context, outputs)?;
+        *self = Self::Host(Box::new(host));
+        Ok(())
     }
 
     /// A later term; or the same, of somebody before the present host in the agreed order.
@@ -285,18 +344,14 @@ impl Role {
         claimant.term > term || (claimant.term == term && host != Some(claimant.peer) && before())
     }
 
-    fn is_convinced(&self, claimant: Claimant, claim: &Claim, now: Timestamp) -> bool {
-        if claim.evidence.handover(claimant, self.ticket()).is_some() {
-            return true;
+    /// What it takes to convince this node of another host.
+    fn known(&self, me: PeerId) -> Known {
+        match self {
+            Self::Host(host) => {
+                let (session, term, voters) = (host.session(), host.term(), host.voters());
+                Known { session, term, host: me, deposed: host.deposed(), voters }
+            }
+            Self::Member(member) => member.known(),
         }
-        let (known, has_lost_host) = match self {
-            Self::Host(host) => (host.voters(), false),
-            Self::Member(member) => (member.voters(), member.has_lost_host(now)),
-        };
-        if is_enough(claim.evidence.voters(claimant, &known).len(), known.len()) {
-            return true;
-        }
-        let left = claim.roster.voters(self.ticket());
-        has_lost_host && is_enough(claim.evidence.voters(claimant, &left).len(), left.len())
     }
 }

@@ -139,6 +139,13 @@ pub enum Output {
         /// The epoch that this node is in.
         after: u64,
     },
+    /// A peer said what is not its to say: for the log.
+    Refused {
+        /// Who.
+        from: PeerId,
+        /// What.
+        what: Refused,
+    },
     /// Ask a member for its vote.
     AskVote {
         /// Whom.
@@ -146,6 +153,17 @@ pub enum Output {
         /// Of what.
         request: VoteRequest,
     },
+}
+
+/// What was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// To be host.
+    Claim,
+    /// As host: somebody in the roster without a right to be there.
+    Roster,
+    /// A commit that does not stand up, or lets somebody in without a slot.
+    Commit,
 }
 
 /// What a machine needs of its surroundings for one step.

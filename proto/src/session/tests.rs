@@ -212,6 +212,7 @@ impl World {
                 self.receipts.insert((item.1.member, item.1.kind.name()));
             }
             Output::Cheat(_) => panic!("an honest host is never proven a cheat"),
+            Output::Refused { .. } => {}
             Output::Entered(keys) => {
                 let before = self.entered.insert(from, Arc::clone(&keys));
                 assert!(before.is_none_or(|before| before.epoch() < keys.epoch()), "keys only go on");
@@ -499,6 +500,7 @@ fn a_forged_roster_admits_nobody() {
         contact: Contact { peer: slot.member, name: "x".into(), addresses: vec![] },
         slot: Some(slot.to_signed()),
         state: SeatState::Joined,
+        gave_back: false,
     };
     let roster = roster(&world, vec![entry]);
     world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));
@@ -516,6 +518,7 @@ fn one_slot_for_two_members_is_a_proof_and_the_member_goes() {
         contact: Contact { peer: twin.member, name: "twin".into(), addresses: vec![] },
         slot: Some(twin.to_signed()),
         state: SeatState::Joined,
+        gave_back: false,
     };
     let roster = roster(&world, vec![entry]);
     let input = from_host(&world, 0, Message::Roster(Box::new(roster)));
@@ -703,6 +706,7 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
         slot: Some(slot.to_signed()),
         contact: contact(identity, "x"),
         state: SeatState::Joined,
+        gave_back: false,
     });
     let roster = roster(&world, members.into());
     world.tell(0, from_host(&world, 0, Message::Roster(Box::new(roster))));

@@ -99,6 +99,24 @@ fn two_players_fight_a_round_of_duel() {
 }
 
 #[test]
+fn a_host_makes_a_member_the_host_on_the_console_page() {
+    let cast = Cast::gather(&["ann", "ben"]);
+    let session = cast.run(&example("chat"));
+    let console = Browser::open("host", cast.host.ready()["console"].as_str().expect("a URL"));
+    console.wait("document.querySelectorAll('#sessions .people button.name').length === 2");
+    let named =
+        "[...document.querySelectorAll('#sessions .people button.name')].find(b => b.textContent === 'ann')";
+    console.wait(&format!("{named} && ({named}.click(), true)"));
+    console.wait("document.querySelector('#dialog').open");
+    console.click("#dialog-actions button.main");
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
+    ann.wait_session(&session, "its own office", |now| now["role"] == "host");
+    ben.wait_session(&session, "another host", |now| now["host"]["peer"] == ann.peer());
+    console.wait("document.querySelector('#sessions > ul').textContent.includes('hosted by ann')");
+    console.wait("document.querySelectorAll('#sessions .people button.name').length === 0");
+}
+
+#[test]
 fn an_invitation_is_accepted_on_the_console_page() {
     let cast = Cast::gather(&["ann"]);
     let [ann] = &cast.members[..] else { unreachable!("one member") };

@@ -13,3 +13,4 @@ mod first_light;
 mod lan;
 mod proofs;
 mod refusals;
+mod succession;

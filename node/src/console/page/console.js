@@ -153,6 +153,7 @@ const memberWords = {
   declined: "declined", refused: "no copy left", expired: "no answer", failed: "failed", left: "left", removed: "removed",
 };
 const OVER = new Set(["ended", "declined", "refused", "failed", "left", "removed", "expired"]);
+const IN_REACH_OF_HOST = new Set(["invited", "accepted", "receiving", "ready", "joined", "away"]); // Can be removed.
 const people = new Map(); // Peer to name, from the contacts.
 const called = (peer, name) => people.get(peer) ?? name ?? short(peer);
 
@@ -231,6 +232,19 @@ function end(session) {
   ask(title, [h("p", {}, `${what} If you keep the program, it need not be fetched again next time.`)], [
     ["Keep the program", finish({ keep: true })],
     ["Discard it", finish({ discard: true }), "danger"],
+  ]);
+}
+
+/// What a host can do with one of its members.
+function person(session, member) {
+  const name = called(member.peer, member.name), act = (verb) => () => control({ verb, session: session.session, who: member.peer });
+  const able = ["joined", "ready"].includes(member.state);
+  ask(name, [
+    h("p", {}, line(memberWords[member.state] ?? member.state, member.why)),
+    able ? h("p", { className: "faint" }, `Made host, ${name} gets the copies that are left and says who comes and goes; you stay as a member.`) : null,
+  ], [
+    ...(able ? [["Make host", act("hand-over")]] : []),
+    ["Remove from the session", act("remove"), "danger"],
   ]);
 }
 
@@ -319,7 +333,10 @@ function sessionRow(item) {
     item.transfer?.total > 0 && !over ? h("progress", { max: item.transfer.total, value: item.transfer.done, title: "Receiving" }) : null,
     over ? null : h("ul", { className: "people" }, everyone.map((member) => h("li",
       { className: ["joined", "ready"].includes(member.state) ? "on" : "off", title: line(member.peer, member.why) },
-      member.peer === now.id.peer ? "you" : called(member.peer, member.name), h("small", {}, memberWords[member.state] ?? member.state)))));
+      isHost && IN_REACH_OF_HOST.has(member.state) && member.peer !== now.id.peer
+        ? h("button", { type: "button", className: "name", onclick: () => person(item, member) }, called(member.peer, member.name))
+        : member.peer === now.id.peer ? "you" : called(member.peer, member.name),
+      h("small", {}, memberWords[member.state] ?? member.state)))));
 }
 
 function programRow(item) {

@@ -1,5 +1,7 @@
 //! Members among themselves.
 
+use parlor_proto::group::keys::GroupName;
+
 use super::*;
 
 #[tokio::test]
@@ -98,6 +100,33 @@ async fn a_frame_of_the_next_epoch_is_heard_once_its_commit_is_there() {
     assert_eq!(text(&next(&mut at_host).await), (peer(1), &b"in the old one"[..]));
     member.group.enter(followed(&keys[1], &commit)).unwrap();
     assert_eq!(text(&next(&mut hearing).await), (peer(0), &b"in the new epoch"[..]));
+}
+
+#[tokio::test]
+async fn members_that_come_late_to_a_new_hosts_term_are_heard_and_hear() {
+    let old = keys(3, 1);
+    let early = Site::start(2, Some(Arc::clone(&old[2]))).await;
+    let late = Site::start(0, Some(Arc::clone(&old[0]))).await;
+    let name = GroupName { session: SESSION, term: 1 };
+    let alone = GroupKeys::create(name, &identity(1), &[7; 32]).unwrap();
+    let offers = [2, 0].map(|number| KeyOffer::new(&identity(number), &[number + 70; 32]).unwrap());
+    let packages = [(peer(2), offers[0].package()), (peer(0), offers[1].package())];
+    let staged = alone.add(&packages, &identity(1), &[8; 32]).unwrap();
+    let welcome = staged.welcome.as_deref().unwrap();
+    let joined = offers.each_ref().map(|offer| GroupKeys::join(offer, welcome, name, peer(1)).unwrap());
+    let [of_early, of_late] = joined.map(Arc::new);
+    let mut hearing = [&early, &late].map(|site| site.group.realtime());
+    early.group.enter(Arc::clone(&of_early)).unwrap();
+    let said = |site: &Site| site.group.inner.door().seal(Lane::Realtime, b"hello").unwrap();
+    early.group.heard(peer(0), &said(&late));
+    assert_eq!(text(&next(&mut hearing[0]).await), (peer(0), &b"hello"[..]), "in the old term");
+    late.group.heard(peer(2), &said(&early));
+    assert!(hearing[1].try_recv().is_err(), "it waits");
+    assert_eq!(*late.group.wanted_epoch().borrow(), of_early.epoch());
+    late.group.enter(of_late).unwrap();
+    assert_eq!(text(&next(&mut hearing[1]).await), (peer(2), &b"hello"[..]));
+    early.group.heard(peer(0), &said(&late));
+    assert_eq!(text(&next(&mut hearing[0]).await), (peer(0), &b"hello"[..]), "in the new one");
 }
 
 #[tokio::test]

@@ -98,6 +98,7 @@ async fn the_second_slot_is_found_also_where_only_a_change_of_keys_shows_it() {
         slot: Some(slot.to_signed()),
         contact: contact(accomplice.peer()),
         state: SeatState::Joined,
+        gave_back: false,
     };
     let change = Change { commit: staged.commit, added: vec![entry] };
     says(&host, &member, session, Message::Keys(Box::new(change))).await;
@@ -117,7 +118,8 @@ async fn who_has_only_anothers_slot_is_not_in_the_roster() {
     let machine = self::member(&member, session).await;
     // With the member's own slot, and with none.
     for slot in [Some(slot_of(&machine).to_signed()), None] {
-        let intruder = RosterEntry { slot, contact: contact(rogue.peer()), state: SeatState::Joined };
+        let intruder =
+            RosterEntry { slot, contact: contact(rogue.peer()), state: SeatState::Joined, gave_back: false };
         let members = machine.roster().cloned().chain([intruder]).collect();
         let roster = Roster {
             term: 0,
@@ -151,6 +153,7 @@ async fn a_host_that_lets_somebody_without_a_slot_into_the_keys_is_left() {
             slot: Some(slot_of(&self::member(&member, session).await).to_signed()),
             contact: contact(intruder.peer()),
             state: SeatState::Joined,
+            gave_back: false,
         };
         let added = if shows_anothers { vec![entry] } else { Vec::new() };
         let before = epoch(&member, session).await;

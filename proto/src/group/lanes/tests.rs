@@ -4,7 +4,10 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
-use crate::group::{keys::Staged, testing::*};
+use crate::group::{
+    keys::{GroupName, Staged},
+    testing::*,
+};
 
 const NOW: Timestamp = Timestamp(1_000_000);
 
@@ -313,22 +316,23 @@ fn frames_of_a_coming_epoch_wait_for_its_commit() {
     assert_eq!(all[2].open(*lane, *source, frame, NOW).unwrap().plaintext, b"second");
 }
 
-/// The host's and two members' keys of a group of another host's, in that term: peer 1 is its host, 2 comes along,
-/// 3 is new. Numbered as its first epoch and as the one without 2.
-fn another_term(number: u32) -> (Vec<GroupKeys>, GroupKeys, [u64; 2]) {
+/// The host's and two members' keys of another host's group, in that term: peer 1 is its host, 2 comes along, 3 is new.
+/// And the keys of 3 once 2 is put out.
+fn another_term(term: u32) -> (Vec<GroupKeys>, GroupKeys) {
+    let name = GroupName { session: SESSION, term };
     let offers = [(2, offer(2)), (3, offer(3))];
     let packages: Vec<_> = offers.iter().map(|(n, offer)| (peer(*n), offer.package())).collect();
-    let alone = GroupKeys::create(SESSION, &identity(1), &seed(900)).unwrap();
+    let alone = GroupKeys::create(name, &identity(1), &seed(900)).unwrap();
     let staged = alone.add(&packages, &identity(1), &seed(901)).unwrap();
-    let join = |offer| GroupKeys::join(offer, staged.welcome.as_deref().unwrap(), SESSION, peer(1)).unwrap();
+    let join = |offer| GroupKeys::join(offer, staged.welcome.as_deref().unwrap(), name, peer(1)).unwrap();
     let mut keys: Vec<_> = offers.iter().map(|(_, offer)| join(offer)).collect();
     let without = staged.keys.remove(&[peer(2)], &identity(1), &seed(902)).unwrap();
     let later = merged(&keys[1], &without.commit).keys;
     keys.insert(0, staged.keys);
-    let start = u64::from(number) << 32;
-    (keys, later, [start | 1, start | 2])
+    (keys, later)
 }
 
+/// As if the group had come so far.
 fn numbered(keys: &GroupKeys, number: u64) -> Epoch {
     Epoch { number, ..Epoch::of(keys).unwrap() }
 }
@@ -341,13 +345,15 @@ fn a_term_is_the_upper_half_of_an_epochs_number() {
 #[test]
 fn frames_of_a_later_term_wait_however_far_it_is() {
     let (_, mut all) = three();
-    let (keys, _, [first, _]) = another_term(7);
+    let (keys, _) = another_term(7);
+    let first = keys[0].epoch();
+    assert_eq!(term(first), 7);
     let mut host = Lanes::new(&keys[0], 1).unwrap();
     host.current.number = first + 40;
     let frame = host.seal(Lane::Control, b"here").unwrap();
     let ahead = Err(OpenError::Ahead { epoch: first + 40 });
     assert_eq!(all[2].open(Lane::Control, peer(1), &frame, NOW), ahead);
-    all[2].move_on(numbered(&keys[1], first), NOW);
+    all[2].enter(&keys[1], NOW).unwrap();
     let far = Err(OpenError::UnknownEpoch { epoch: first + 40 });
     assert_eq!(all[2].open(Lane::Control, peer(1), &frame, NOW), far, "within a term it is too far");
     all[2].move_on(numbered(&keys[1], first + 40), NOW);
@@ -357,12 +363,12 @@ fn frames_of_a_later_term_wait_however_far_it_is() {
 #[test]
 fn a_terms_last_epoch_opens_for_a_minute_for_all_who_were_in_it() {
     let (_, mut all) = three();
-    let (keys, _, [first, _]) = another_term(1);
+    let (keys, _) = another_term(1);
     // 0, the old host, does not come along; 1 has another leaf now.
     let from_0: Vec<_> = (0..2).map(|_| all[0].seal(Lane::Realtime, b"old").unwrap()).collect();
     let from_1 = all[1].seal(Lane::Updates, b"old").unwrap();
     assert_ne!(all[1].current.mine, keys[0].leaf(), "what this test is about");
-    all[2].move_on(numbered(&keys[1], first), NOW);
+    all[2].enter(&keys[1], NOW).unwrap();
     let last = NOW + (GRACE_TERM - Duration::from_millis(1));
     assert!(all[2].open(Lane::Realtime, peer(0), &from_0[0], last).is_ok());
     assert!(all[2].open(Lane::Updates, peer(1), &from_1, last).is_ok());
@@ -370,19 +376,19 @@ fn a_terms_last_epoch_opens_for_a_minute_for_all_who_were_in_it() {
     let over = Err(OpenError::UnknownEpoch { epoch: 1 });
     assert_eq!(all[2].open(Lane::Realtime, peer(0), &from_0[1], NOW + GRACE_TERM), over);
     all[2].enter(&group(3)[2], NOW).unwrap();
-    assert_eq!(all[2].epoch(), first, "never back to a lower term");
+    assert_eq!(all[2].epoch(), keys[1].epoch(), "never back to a lower term");
 }
 
 #[test]
 fn who_is_put_out_in_the_new_term_is_not_heard_in_the_old_one_either() {
     let (_, mut all) = three();
-    let (keys, later, [first, second]) = another_term(1);
+    let (keys, later) = another_term(1);
     let frames = [0, 1, 2].map(|from| all[from].seal(Lane::Updates, b"old").unwrap());
     let mut receiver = Lanes::new(&keys[2], 1).unwrap();
     // As if it had been in the old term too.
     receiver.current = Epoch { mine: 9, ..Epoch::of(&group(3)[0]).unwrap() };
-    receiver.move_on(numbered(&keys[2], first), NOW);
-    receiver.move_on(numbered(&later, second), NOW);
+    receiver.enter(&keys[2], NOW).unwrap();
+    receiver.enter(&later, NOW).unwrap();
     assert_eq!(receiver.open(Lane::Updates, peer(2), &frames[2], NOW), Err(OpenError::UnknownSender));
     let later = NOW + GRACE_REMOVED + Duration::from_secs(1);
     for from in [0, 1] {
@@ -393,7 +399,7 @@ fn who_is_put_out_in_the_new_term_is_not_heard_in_the_old_one_either() {
 #[test]
 fn commits_of_a_new_term_do_not_push_the_old_one_out() {
     let (_, mut all) = three();
-    let (keys, ..) = another_term(1);
+    let (keys, _) = another_term(1);
     let frame = all[1].seal(Lane::Updates, b"old").unwrap();
     for number in 1..10 {
         all[2].move_on(numbered(&keys[1], (1 << 32) | number), NOW);

@@ -228,7 +228,10 @@ impl Claim for Tariff {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::identity::Identity;
 
     #[test]
     fn a_tariff_has_one_form() {
@@ -239,5 +242,20 @@ mod tests {
         assert_eq!(tariff(prices(0)), None, "a currency without a price");
         assert_eq!(tariff(prices(1)[..5].to_vec()), None);
         assert_eq!(tariff(vec![]), None);
+    }
+
+    #[test]
+    fn numbers_by_sender_have_one_form() {
+        let peers: Vec<_> = (0..20).map(|seed| Identity::from_seed(&[seed; 32]).peer()).collect();
+        let heads = Heads(peers.iter().zip(1..).map(|(peer, number)| (*peer, number)).collect());
+        let Value::Map(list) = heads.to_value() else { panic!("not a map") };
+        let texts: Vec<_> = list.iter().map(|(peer, _)| peer.as_text().unwrap()).collect();
+        assert!(texts.is_sorted(), "as deterministic CBOR wants it: all are of one length");
+        assert!(texts.iter().all(|text| text.len() == 52));
+        assert_eq!(Heads::from_value(Value::Map(list.clone())), Some(heads));
+        let twice = [list[0].clone(), list[0].clone()];
+        assert_eq!(Heads::from_value(Value::Map(twice.to_vec())), None);
+        assert_eq!(Heads::from_value(Value::Map(vec![(list[0].0.clone(), 0.into())])), None);
+        assert_eq!(Heads::from_value(Value::Map(vec![(1.into(), 1.into())])), None);
     }
 }

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, HostState};
+use super::{Host, HostState, Seat};
 use crate::{
     group::keys::{CommitError, GroupKeys, GroupName, Staged},
     identity::PeerId,
@@ -22,6 +22,9 @@ use crate::{
 /// How often the group gets new keys though nobody comes or goes: keys that leaked lose their worth.
 pub(super) const REFRESH: Duration = Duration::from_secs(60 * 60);
 
+/// How long a member that was let in waits until it is let in anew: each time costs everyone a commit.
+const OFFER_PACE: Duration = Duration::from_secs(10);
+
 /// The host's keys, and the way to them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(super) struct Keys {
@@ -29,11 +32,22 @@ pub(super) struct Keys {
     current: Option<Arc<GroupKeys>>,
     log: CommitLog,
     refreshed: Option<Timestamp>,
+    /// The node was told to use them. Those of a later term serve only once somebody else has them too.
+    is_used: bool,
 }
 
 impl Keys {
     pub(super) fn current(&self) -> Option<&Arc<GroupKeys>> {
         self.current.as_ref()
+    }
+
+    pub(super) fn log(&self) -> CommitLog {
+        self.log.clone()
+    }
+
+    /// The commits of the term before, for those who missed them.
+    pub(super) fn inherit(&mut self, log: CommitLog) {
+        self.log = log;
     }
 
     pub(super) fn after(&self, epoch: u64) -> CommitsResponse {
@@ -67,6 +81,7 @@ impl Host {
         let (keys, is_new) = self.keys.create(name, context).map_err(|_| StepError::Keys)?;
         // After a change of hosts nobody else has these keys yet: until somebody has, the old ones serve.
         if is_new && name.term == 0 {
+            self.keys.is_used = true;
             outputs.push(Output::Entered(Arc::clone(&keys)));
         }
         Ok(keys)
@@ -89,11 +104,14 @@ impl Host {
         match keys.add(&[(peer, package)], context.identity, &seed) {
             Ok(mut staged) => {
                 let welcome = staged.welcome.take();
+                if let Some(seat) = self.seats.get_mut(&peer) {
+                    (seat.let_in, seat.offer) = (Some(context.now), None);
+                }
                 self.change(staged, &[peer], context, outputs);
                 Ok(welcome)
             }
-            Err(CommitError::Offer { .. }) => Ok(None),
-            Err(_) => Err(StepError::Keys),
+            // It stands up by itself, but not in this group: with somebody else's key, say.
+            Err(_) => Ok(None),
         }
     }
 
@@ -110,7 +128,8 @@ impl Host {
         }
         let list: Vec<_> = packages.iter().map(|(peer, package)| (**peer, package.as_slice())).collect();
         let seed = context.random.seed();
-        let mut staged = keys.add(&list, context.identity, &seed).map_err(|_| StepError::Keys)?;
+        // Packages that each stand up, but not together: their owners offer others.
+        let Ok(mut staged) = keys.add(&list, context.identity, &seed) else { return Ok(None) };
         let (welcome, peers) =
             (staged.welcome.take(), list.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
         self.change(staged, &peers, context, outputs);
@@ -133,19 +152,59 @@ impl Host {
         Ok(())
     }
 
-    /// A member's keys are of no use: it gets new ones.
+    /// Somebody goes who is in the keys of the host before, which still serve: no longer, not even for a moment.
+    pub(super) fn give_up_old_keys(&mut self, outputs: &mut Vec<Output>) {
+        if let Some(keys) = self.keys.current().filter(|_| !self.keys.is_used) {
+            outputs.push(Output::Entered(Arc::clone(keys)));
+            self.keys.is_used = true;
+        }
+    }
+
+    /// A member's keys are of no use: it gets new ones, at once or after a while.
     pub(super) fn offered(
         &mut self,
         peer: PeerId,
-        package: &[u8],
+        package: Vec<u8>,
         context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
-        let Some(welcome) = self.let_in(peer, package, context, outputs)? else {
-            return self.fail(peer, "its key package does not stand up", context, outputs);
-        };
-        let admission = Admission { welcome, roster: self.roster(context) };
-        self.with_channel(peer, |channel| channel.say(Message::Welcome(Box::new(admission)), context.now));
+        let Some(seat) = self.seats.get_mut(&peer) else { return Ok(()) };
+        seat.offer = Some(package);
+        self.take_offers(context, outputs)
+    }
+
+    /// When the next offer that waits is due.
+    pub(super) fn offers_due(&self) -> Option<Timestamp> {
+        let waiting = self.seats.values().filter(|seat| seat.offer.is_some() && seat.state.in_group());
+        let due = waiting.map(|seat| seat.let_in.map_or(Timestamp(0), |let_in| let_in + OFFER_PACE)).min();
+        due.filter(|_| self.state != HostState::Ended)
+    }
+
+    /// Those whose time has come.
+    pub(super) fn take_offers(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        if self.offers_due().is_none_or(|due| due > context.now) {
+            return Ok(());
+        }
+        let is_due = |seat: &Seat| seat.let_in.is_none_or(|let_in| let_in + OFFER_PACE <= context.now);
+        let due = self.seats.iter().filter(|(_, seat)| seat.state.in_group() && is_due(seat));
+        let due: Vec<PeerId> = due.filter(|(_, seat)| seat.offer.is_some()).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            let Some(package) = self.seats.get_mut(&peer).and_then(|seat| seat.offer.take()) else {
+                continue;
+            };
+            let Some(welcome) = self.let_in(peer, &package, context, outputs)? else {
+                self.fail(peer, "its key package does not stand up", context, outputs)?;
+                continue;
+            };
+            let admission = Admission { welcome, roster: self.roster(context) };
+            self.with_channel(peer, |channel| {
+                channel.say(Message::Welcome(Box::new(admission)), context.now)
+            });
+        }
         Ok(())
     }
 
@@ -189,6 +248,7 @@ impl Host {
         }
         self.keys.log.push(change);
         (self.keys.current, self.keys.refreshed) = (Some(Arc::clone(&keys)), Some(context.now));
+        self.keys.is_used = true;
         outputs.push(Output::Entered(keys));
     }
 }

@@ -84,6 +84,9 @@ pub struct Seat {
     /// It gave its slot back: the slot stands only for what was.
     gave_back: bool,
     expires: Timestamp,
+    /// When it was let into the keys last, and the KeyPackage that waits because that was just now.
+    let_in: Option<Timestamp>,
+    offer: Option<Vec<u8>>,
     channel: Channel,
 }
 
@@ -91,7 +94,8 @@ impl Seat {
     /// Nobody yet.
     fn new(contact: Contact, expires: Timestamp) -> Self {
         let (state, why, slot, gave_back) = (SeatState::Declined, None, None, false);
-        Self { contact, state, why, slot, gave_back, expires, channel: Channel::default() }
+        let (let_in, offer, channel) = (None, None, Channel::default());
+        Self { contact, state, why, slot, gave_back, expires, let_in, offer, channel }
     }
 
     /// Its slot, or the one that it had.
@@ -122,8 +126,6 @@ pub enum HostError {
     NotReady,
     #[error("the session was handed over to another member already, which has not taken over yet")]
     HandedOver,
-    #[error("the session's copies cannot be handed over any further")]
-    NoFurther,
     #[error("the session runs already")]
     Running,
     #[error("the session is suspended: resume it first")]
@@ -221,7 +223,7 @@ impl Host {
         let going_on = self.state != HostState::Ended;
         let unanswered = |seat: &&Seat| seat.state == SeatState::Invited && going_on;
         let expiries = self.seats.values().filter(unanswered).map(|seat| seat.expires);
-        messages.chain(expiries).chain(self.refresh_due()).min()
+        messages.chain(expiries).chain(self.refresh_due()).chain(self.offers_due()).min()
     }
 
     /// Whether the session is over, and everyone knows who can be reached: see [`Host::waits_for`].
@@ -285,16 +287,15 @@ impl Host {
             Input::Tick => {
                 self.expire(now);
                 self.refresh_keys(context, outputs)?;
+                self.take_offers(context, outputs)?;
             }
             Input::Accept | Input::Decline(_) | Input::Leave | Input::Discard | Input::DiscardLater => {
                 return Err(StepError::NotMember);
             }
             // Of another term, or what members do with one another.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
-            Input::Commits { .. }
-            | Input::Behind(_)
-            | Input::VoteAsked { .. }
-            | Input::VoteAnswered { .. } => {}
+            Input::VoteAsked { from, .. } => self.meets(from, context),
+            Input::Commits { .. } | Input::Behind(_) | Input::VoteAnswered { .. } => {}
             Input::Received | Input::ReceptionFailed(_) => {}
         }
         self.finish_step(context, outputs)

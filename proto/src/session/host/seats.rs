@@ -2,8 +2,9 @@
 
 use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
+    group::keys::KeyOffer,
     identity::PeerId,
-    rights::{Release, Signed},
+    rights::{Release, Signed, Slot, Verified},
     session::{
         Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
         message::{Acceptance, Admission, Grant, reason},
@@ -37,6 +38,7 @@ impl Host {
             host: context.me.clone(),
             billing: context.billing.to_vec(),
             handover: self.handover(context),
+            mandates: self.office.mandates(),
             version: self.version.clone(),
             size: self.size,
             expires,
@@ -100,7 +102,7 @@ impl Host {
             }
             Message::Release(release) => self.released(from, release, context, outputs)?,
             Message::Offer(package) if seat.state.in_group() => {
-                self.offered(from, &package, context, outputs)?;
+                self.offered(from, package, context, outputs)?;
             }
             // Anything else is out of step: a member that misbehaves, or one that speaks after it was let go.
             _ => {}
@@ -127,12 +129,17 @@ impl Host {
         let Some(seat) = self.seats.get_mut(&from) else {
             return Ok(());
         };
-        seat.gave_back |= released || is_own;
+        let is_news = (released || is_own) && !std::mem::replace(&mut seat.gave_back, true);
+        let stays_out = seat.state != SeatState::Invited && !seat.state.in_group();
         if seat.state == SeatState::Invited {
             self.give_up(from, SeatState::Declined, Some("gave its copy back".into()), context, outputs)?;
         } else if seat.state.in_group() {
             let why = released.then(|| "gave its copy back".to_owned());
             self.give_up(from, SeatState::Left, why, context, outputs)?;
+        }
+        if is_news && stays_out {
+            // Whoever is host next must not let it in by this slot again.
+            self.tell_roster(context);
         }
         Ok(())
     }
@@ -162,6 +169,8 @@ impl Host {
             Some((seat.state, "the invitation does not stand any more".to_owned()))
         } else if seat.state == SeatState::Expired || seat.expires <= now {
             Some((SeatState::Expired, "the invitation has expired".to_owned()))
+        } else if KeyOffer::check(member, package).is_err() {
+            Some((SeatState::Failed, "its key package does not stand up".to_owned()))
         } else {
             self.take_slot(member, context).err().map(|why| (SeatState::Refused, why))
         };
@@ -186,11 +195,13 @@ impl Host {
     /// The seat gets its slot: its old one, or the next; or why there is none.
     fn take_slot(&mut self, member: PeerId, context: &mut Context<'_>) -> Result<(), String> {
         let (identity, now, is_first) = (context.identity, context.now, self.office.is_first());
+        let passed_on = self.is_passed_on(member, context);
         let Some(seat) = self.seats.get_mut(&member) else {
             return Err("nobody invited it".to_owned());
         };
         // A host that took over knows nothing of slots but that they stand up.
-        let keeps = !is_first && !seat.gave_back && (seat.slot.is_some() || member == self.ticket.host);
+        let keeps =
+            !is_first && !seat.gave_back && !passed_on && (seat.slot.is_some() || member == self.ticket.host);
         if keeps {
             seat.state = SeatState::Accepted;
             return Ok(());
@@ -201,6 +212,19 @@ impl Host {
         };
         (seat.slot, seat.gave_back, seat.state) = (Some(slot), false, SeatState::Accepted);
         Ok(())
+    }
+
+    /// Whether the number of the member's slot is free again, or somebody else's: it may have been given back in
+    /// another session of the ticket, or to another host.
+    fn is_passed_on(&self, member: PeerId, context: &Context<'_>) -> bool {
+        let Some(slot) = self.seats.get(&member).and_then(|seat| seat.slot()) else { return false };
+        let later = |other: &Slot| other.k == slot.k && other.generation > slot.generation;
+        let seats = self.seats.values().filter_map(|seat| seat.slot());
+        let in_book = context.ledger.as_ref().is_some_and(|ledger| {
+            let is_free = |free: &Verified<Release>| free.k == slot.k && free.generation >= slot.generation;
+            ledger.released().any(is_free) || ledger.slots().any(|other| later(other))
+        });
+        in_book || seats.into_iter().any(|other| later(other))
     }
 
     fn admitted(&mut self, member: PeerId, welcome: Vec<u8>, context: &Context<'_>) {
@@ -287,6 +311,7 @@ impl Host {
             // The roster first: nobody goes on serving it while the keys change.
             self.tell_roster(context);
             self.put_out(peer, context, outputs)?;
+            self.give_up_old_keys(outputs);
         }
         Ok(())
     }
@@ -309,7 +334,12 @@ impl Host {
     pub(super) fn entry(&self, peer: PeerId, seat: &Seat) -> Option<RosterEntry> {
         let slot = seat.slot.as_ref().map(|slot| slot.to_signed());
         let has_right = slot.is_some() || peer == self.ticket.host;
-        has_right.then(|| RosterEntry { slot, contact: seat.contact.clone(), state: seat.state })
+        has_right.then(|| RosterEntry {
+            slot,
+            contact: seat.contact.clone(),
+            state: seat.state,
+            gave_back: seat.gave_back,
+        })
     }
 
     pub(super) fn remove(

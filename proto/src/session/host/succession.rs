@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::{Host, HostError, HostState, Seat, keys::Keys};
 use crate::{
     identity::PeerId,
-    rights::{Handover, Signed, Slot, Verified},
+    rights::{Handover, Signed, Slot, Verified, sign},
     session::{
-        Contact, MAX_HOSTS, Message, Roster, RosterEntry, SeatState,
-        election::Evidence,
-        message::{Claim, HandOver},
+        Contact, Message, Roster, RosterEntry, SeatState,
+        election::{Mandate, Vote, with_mandate},
+        message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
     },
@@ -34,21 +34,26 @@ pub(super) struct Office {
     slot: Option<Verified<Slot>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
+    /// Why it is host, for those who have not heard; none for the first.
+    mandates: Vec<Mandate>,
 }
 
 /// How a node has become host.
 #[derive(Debug)]
 pub(in crate::session) struct Won {
-    pub(in crate::session) term: u32,
-    pub(in crate::session) evidence: Evidence,
+    pub(in crate::session) mandate: Mandate,
     /// Of those who sent one along with their vote.
     pub(in crate::session) packages: BTreeMap<PeerId, Vec<u8>>,
 }
 
 impl Office {
+    pub(super) fn mandates(&self) -> Vec<Mandate> {
+        self.mandates.clone()
+    }
+
     /// Of the ticket's host.
     pub(super) fn first(takeover: Duration) -> Self {
-        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None }
+        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None, mandates: Vec::new() }
     }
 
     pub(super) fn term(&self) -> u32 {
@@ -89,6 +94,12 @@ impl Host {
         self.office.takeover
     }
 
+    /// Who was host before, if that one was thought lost.
+    pub(in crate::session) fn deposed(&self) -> Option<PeerId> {
+        let is_elected = self.office.mandates.last().is_some_and(Mandate::is_election);
+        self.office.former.last().copied().filter(|_| is_elected)
+    }
+
     /// Who was host before.
     #[must_use]
     pub fn former_hosts(&self) -> &[PeerId] {
@@ -112,10 +123,12 @@ impl Host {
         let mut seats = BTreeMap::new();
         for (slot, entry) in estate.others {
             let mut seat = Seat::new(entry.contact, context.now);
-            (seat.state, seat.slot) = (entry.state, slot);
+            (seat.state, seat.slot, seat.gave_back) = (entry.state, slot, entry.gave_back);
             seats.insert(seat.contact.peer, seat);
         }
         let (takeover, former, slot) = (estate.takeover, estate.former_hosts, estate.slot);
+        let term = won.mandate.term;
+        let mandates = with_mandate(estate.mandates, won.mandate);
         let mut host = Self {
             session: estate.session,
             ticket: estate.ticket,
@@ -126,29 +139,35 @@ impl Host {
             seats,
             running_since: estate.running_since,
             keys: Keys::default(),
-            office: Office { term: won.term, takeover, former, slot, successor: None },
+            office: Office { term, takeover, former, slot, successor: None, mandates },
         };
+        host.keys.inherit(estate.commits);
         let in_group = host.voters();
         let packages: Vec<_> = won.packages.iter().filter(|(peer, _)| in_group.contains(peer)).collect();
         let welcome = host.let_in_together(&packages, context, outputs)?;
         let welcomed: BTreeSet<PeerId> = packages.iter().map(|(peer, _)| **peer).collect();
-        host.claim(&won.evidence, |peer| welcome.clone().filter(|_| welcomed.contains(peer)), context);
+        for peer in in_group {
+            let welcome = welcome.clone().filter(|_| welcomed.contains(&peer));
+            host.claim(peer, welcome, context);
+        }
         host.finish_step(context, outputs)?;
         Ok(host)
     }
 
-    fn claim(
-        &mut self,
-        evidence: &Evidence,
-        welcome: impl Fn(&PeerId) -> Option<Vec<u8>>,
-        context: &Context<'_>,
-    ) {
-        let roster = self.roster(context);
-        let (state, suspended) = (self.state, self.suspended);
-        for (peer, seat) in self.seats.iter_mut().filter(|(_, seat)| seat.state.in_group()) {
-            let (evidence, roster, welcome) = (evidence.clone(), roster.clone(), welcome(peer));
-            let claim = Claim { evidence, roster, welcome, state, suspended };
-            seat.channel.say(Message::Claim(Box::new(claim)), context.now);
+    /// This node is host now, and begins a conversation with `to`.
+    fn claim(&mut self, to: PeerId, welcome: Option<Vec<u8>>, context: &Context<'_>) {
+        let (roster, state, suspended) = (self.roster(context), self.state, self.suspended);
+        let claim = Claim { mandates: self.office.mandates.clone(), roster, welcome, state, suspended };
+        self.with_channel(to, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
+    }
+
+    /// Somebody who was put out, and whom the host that did so could not tell any more, looks for a host.
+    pub(super) fn meets(&mut self, from: PeerId, context: &Context<'_>) {
+        let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();
+        let is_first = self.office.is_first() || self.state == HostState::Ended;
+        if !is_first && self.seats.get(&from).is_some_and(was_put_out) {
+            self.claim(from, None, context);
+            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
         }
     }
 
@@ -164,16 +183,19 @@ impl Host {
         if self.office.successor.is_some_and(|successor| successor != peer) {
             return Err(HostError::HandedOver.into());
         }
-        if self.office.former.len() + 1 >= MAX_HOSTS {
-            return Err(HostError::NoFurther.into());
-        }
         let (session, term, now) = (self.session, self.office.term + 1, context.now);
+        let vote = Vote { session, term, candidate: peer, voter: context.me.peer, at: now };
+        let vote = sign(&vote, context.identity)?.to_signed();
         let identity = context.identity;
-        let ledger = context.ledger.as_mut().ok_or(HostError::NoFurther)?;
-        let handed =
-            ledger.hand_over(peer, session, term, identity, now).map_err(|_| HostError::NoFurther)?;
+        // Without copies, or with such as were handed on too often, the office still can be.
+        let handed = match context.ledger.as_mut() {
+            Some(ledger) => ledger.hand_over(peer, session, term, identity, now).ok(),
+            None => None,
+        };
+        let copies = handed
+            .map(|handed| HandedCopies { handover: handed.handover.to_signed(), released: handed.released });
         self.office.successor = Some(peer);
-        let message = HandOver { handover: handed.handover.to_signed(), released: handed.released };
+        let message = HandOver { vote, copies };
         self.with_channel(peer, |channel| channel.say(Message::HandOver(Box::new(message)), now));
         Ok(())
     }
@@ -192,6 +214,8 @@ impl Host {
             slot: self.office.slot.clone(),
             former_hosts: self.office.former.clone(),
             takeover: self.office.takeover,
+            mandates: self.office.mandates.clone(),
+            commits: self.keys.log(),
             others: self.seats.iter().filter_map(entry).collect(),
         }
     }

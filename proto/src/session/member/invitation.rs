@@ -10,6 +10,7 @@ use crate::{
     rights::{Ticket, TicketError, Verified, VerifyError},
     session::{
         Channel, Contact, DeclineReason, Invitation, MAX_IN_FLIGHT, Message,
+        election::Claimant,
         host::INVITATION_LIFE,
         message::{Acceptance, bounded},
         step::{Context, StepError},
@@ -68,7 +69,8 @@ impl Member {
         let (Some(Message::Invite(_)), Some(Message::Invite(invitation))) = (messages.first(), newest) else {
             return Err(InvitationError::NotAnInvitation);
         };
-        let (ticket, invited) = check(invitation, session, from, term, now)?;
+        let (ticket, invited) = check(invitation, from, now)?;
+        check_host(invitation, &ticket, session, from, term, now)?;
         Ok(Self {
             session,
             ticket,
@@ -91,16 +93,46 @@ impl Member {
 
     /// The host asks again somebody who declined, left or was refused.
     pub(super) fn invited_again(&mut self, invitation: &Invitation, now: Timestamp) {
-        let (host, term) = (self.host().peer, self.term());
-        let Ok((ticket, invited)) = check(invitation, self.session, host, term, now) else {
+        // Who the host is, this node knows.
+        let Ok((ticket, invited)) = check(invitation, self.host().peer, now) else {
             return;
         };
         if ticket.hash() != self.ticket.hash() {
             return;
         }
+        self.is_invited(invited);
+    }
+
+    fn is_invited(&mut self, invited: Invited) {
         (self.invited, self.state, self.why) = (invited, MemberState::Invited, None);
         (self.suspended, self.suspended_by_host, self.gives_back) = (false, false, false);
         self.keys = Keys::default();
+    }
+
+    /// A later host than the one this node has left, or never came to, asks it to come: both begin anew. `None`
+    /// while this node is in the group: it waits for the host's claim.
+    pub(in crate::session) fn invited_by_successor(
+        &self,
+        from: PeerId,
+        term: u32,
+        messages: &[Message],
+        now: Timestamp,
+    ) -> Option<Self> {
+        if self.state.in_group() || term <= self.term() {
+            return None;
+        }
+        let Some(Message::Invite(invitation)) = messages.first() else { return None };
+        let (ticket, invited) = check(invitation, from, now).ok()?;
+        let claimant = Claimant { session: self.session, term, peer: from };
+        let is_host = self.known().is_led_to(claimant, &invitation.mandates)
+            || check_host(invitation, &ticket, self.session, from, term, now).is_ok();
+        if ticket.hash() != self.ticket.hash() || !is_host {
+            return None;
+        }
+        let mut anew = self.clone();
+        anew.follow(term, invited.host.clone(), now);
+        anew.is_invited(invited);
+        Some(anew)
     }
 
     /// ST21-22: accepting is a supply request to the host.
@@ -111,11 +143,16 @@ impl Member {
         if self.invited.expires <= context.now {
             return Err(MemberError::Expired.into());
         }
+        self.state = MemberState::Accepted;
+        self.accept_anew(context)
+    }
+
+    /// The yes, to whoever is host now.
+    pub(super) fn accept_anew(&mut self, context: &mut Context<'_>) -> Result<(), StepError> {
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         let acceptance = Acceptance { contact: context.me.clone(), package: offer.package().to_vec() };
         self.keys.offered(offer);
-        self.state = MemberState::Accepted;
         self.channel.say(Message::Accept(Box::new(acceptance)), context.now);
         Ok(())
     }
@@ -142,25 +179,29 @@ impl Member {
     }
 }
 
-fn check(
+/// Whether whoever invites may, by the ticket or by a handover: for a node that knows nothing else of the session.
+fn check_host(
     invitation: &Invitation,
+    ticket: &Verified<Ticket>,
     session: SessionId,
     from: PeerId,
     term: u32,
     now: Timestamp,
+) -> Result<(), InvitationError> {
+    let Some(handover) = &invitation.handover else { return Ok(ticket.check(from, now)?) };
+    let handover = handover.clone().verify()?;
+    let named = (handover.session, handover.to) == (session, from) && handover.term <= term;
+    if named && handover.check(ticket).is_ok() { Ok(()) } else { Err(InvitationError::OtherHost) }
+}
+
+/// All but whether it is the host who invites.
+fn check(
+    invitation: &Invitation,
+    from: PeerId,
+    now: Timestamp,
 ) -> Result<(Verified<Ticket>, Invited), InvitationError> {
     let ticket = invitation.ticket.clone().verify()?;
-    match &invitation.handover {
-        None => ticket.check(from, now)?,
-        Some(handover) => {
-            ticket.check_time(now)?;
-            let handover = handover.clone().verify()?;
-            let named = (handover.session, handover.to) == (session, from) && handover.term <= term;
-            if !named || handover.check(&ticket).is_err() {
-                return Err(InvitationError::OtherHost);
-            }
-        }
-    }
+    ticket.check_time(now)?;
     if ticket.terms.lease.is_some() {
         return Err(InvitationError::Lease);
     }

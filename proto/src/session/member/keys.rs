@@ -17,7 +17,7 @@ use crate::{
     session::{
         CommitLog, Message,
         message::{Admission, Change},
-        step::{Context, Output, StepError},
+        step::{Context, Output, Refused, StepError},
     },
     time::Timestamp,
     wire::CommitsResponse,
@@ -30,6 +30,9 @@ const LAST_PULL: Duration = Duration::from_secs(30);
 /// Times in a row after which nobody is asked any more, until a newer epoch is heard of.
 const MAX_PULLS: u32 = 30;
 
+/// How long hints are of no interest after somebody had nothing newer.
+const REST: Duration = Duration::from_secs(2);
+
 const INTRUDER: &str = "the host let somebody without a slot into the group's keys";
 
 /// The keys, and the way to them.
@@ -40,13 +43,13 @@ pub(super) struct Keys {
     log: CommitLog,
     /// By which the host, or the next one, can let this node in.
     offer: Option<KeyOffer>,
-    /// The newest epoch heard of. Not vouched for.
-    #[serde(skip)]
-    wanted: u64,
     #[serde(skip)]
     pull_at: Option<Timestamp>,
     #[serde(skip)]
     pulls: u32,
+    /// Hints before that wait.
+    #[serde(skip)]
+    rests_until: Option<Timestamp>,
 }
 
 impl Keys {
@@ -63,17 +66,25 @@ impl Keys {
         self.offer = Some(offer);
     }
 
+    /// The commits that are kept, of this term and the one before.
+    pub(super) fn log(&self) -> CommitLog {
+        self.log.clone()
+    }
+
+    pub(super) fn inherit(&mut self, log: CommitLog) {
+        self.log = log;
+    }
+
     pub(super) fn offer(&self) -> Option<&KeyOffer> {
         self.offer.as_ref()
     }
 
-    /// An epoch beyond this node's: its commits are asked for.
+    /// An epoch beyond this node's: its commits are asked for. Only a hint, so that whoever lies about one costs no
+    /// more than a question now and then.
     pub(super) fn heard_of(&mut self, epoch: u64, now: Timestamp) {
-        let is_news = self.current.as_ref().is_some_and(|keys| epoch > keys.epoch()) && epoch > self.wanted;
-        if is_news {
-            self.wanted = epoch;
-            self.pulls = 0;
-            self.pull_at = Some(self.pull_at.map_or(now, |at| at.min(now + FIRST_PULL)));
+        let is_news = self.current.as_ref().is_some_and(|keys| epoch > keys.epoch());
+        if is_news && self.pull_at.is_none() {
+            self.pull_at = Some(self.rests_until.map_or(now, |until| until.max(now)));
         }
     }
 
@@ -90,16 +101,15 @@ impl Keys {
         Some(self.epoch())
     }
 
-    fn caught_up(&mut self) {
-        if self.wanted <= self.epoch() {
-            (self.wanted, self.pull_at, self.pulls) = (0, None, 0);
-        }
+    /// Somebody had something newer, or nothing: then hints are of no interest for a while.
+    fn answered(&mut self, has_more: bool, now: Timestamp) {
+        (self.pulls, self.pull_at) = (0, has_more.then_some(now));
+        self.rests_until = (!has_more).then(|| now + REST);
     }
 
     /// The term's keys are of the past. The offer stays: it may be the one that went along with this node's vote.
     pub(super) fn begin_term(&mut self) {
-        let (offer, current) = (self.offer.take(), self.current.take());
-        *self = Self { offer, current, ..Self::default() };
+        (self.pull_at, self.pulls) = (None, 0);
     }
 }
 
@@ -142,8 +152,6 @@ impl Member {
             Some(Ok(keys)) if keys.members().keys().all(|peer| self.has_right(*peer)) => {
                 let keys = Arc::new(keys);
                 (self.keys.current, self.keys.offer) = (Some(Arc::clone(&keys)), None);
-                self.keys.log = CommitLog::default();
-                self.keys.caught_up();
                 outputs.push(Output::Entered(keys));
                 Ok(())
             }
@@ -168,34 +176,40 @@ impl Member {
         Ok(())
     }
 
-    /// The step to the next epoch, `by_host` or by another member that kept it.
+    /// The step to the next epoch, from the host, or another member that kept it.
     pub(super) fn follow_keys(
         &mut self,
         change: Change,
-        by_host: bool,
+        from: PeerId,
         context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
+        let by_host = from == self.host().peer;
         let Some(keys) = self.keys.current.as_ref().filter(|keys| keys.term() == self.term()) else {
             return Ok(());
         };
         match keys.apply(&change.commit.bytes) {
             Ok(Applied::Merged(merged)) => {
-                if let Some(proof) = self.contradicted_by(&change.added) {
+                let added = self.let_in_by(&change, &merged.added);
+                if let Some(proof) = self.contradiction(None, &added) {
                     outputs.push(Output::Cheat(Box::new(proof)));
                     return self.go(CHEAT, context, outputs);
                 }
-                change.added.iter().for_each(|entry| self.let_in(entry.clone()));
-                if !merged.added.iter().all(|peer| self.has_right(*peer)) {
-                    return self.go(INTRUDER, context, outputs);
+                let has_slot = |peer: &PeerId| {
+                    self.has_right(*peer) || added.iter().any(|(_, entry)| entry.contact.peer == *peer)
+                };
+                if !merged.added.iter().all(has_slot) {
+                    // Another member may have left the slots out.
+                    outputs.push(Output::Refused { from, what: Refused::Commit });
+                    return if by_host { self.go(INTRUDER, context, outputs) } else { Ok(()) };
                 }
+                added.into_iter().for_each(|seated| self.seat(seated));
                 merged.removed.iter().filter(|peer| !merged.added.contains(peer)).for_each(|peer| {
                     self.put_out(*peer);
                 });
                 let keys = Arc::new(merged.keys);
                 self.keys.current = Some(Arc::clone(&keys));
                 self.keys.log.push(change);
-                self.keys.caught_up();
                 outputs.push(Output::Entered(keys));
             }
             Ok(Applied::Known) => {}
@@ -203,7 +217,7 @@ impl Member {
             // What follows from it, the host says itself: that this node is removed, or let in anew.
             Ok(Applied::Removed) => {}
             Err(_) if by_host => self.offer_anew(context)?,
-            Err(_) => {}
+            Err(_) => outputs.push(Output::Refused { from, what: Refused::Commit }),
         }
         Ok(())
     }
@@ -221,22 +235,15 @@ impl Member {
         }
         let before = self.keys.epoch();
         for change in answer.changes {
-            self.follow_keys(change, false, context, outputs)?;
+            self.follow_keys(change, from, context, outputs)?;
         }
         let (epoch, by_host) = (self.keys.epoch(), from == self.host().peer);
-        if by_host && self.has_keys() {
-            if answer.newest <= epoch {
-                // Whoever spoke of a newer one was wrong.
-                self.keys.wanted = 0;
-            } else if epoch == before {
-                self.keys.wanted = 0;
-                self.offer_anew(context)?;
-            }
+        let is_behind = answer.newest > epoch;
+        if by_host && self.has_keys() && is_behind && epoch == before {
+            // The host has no commits any more that would lead there.
+            self.offer_anew(context)?;
         }
-        self.keys.caught_up();
-        if self.keys.pull_at.is_some() && epoch > before {
-            self.keys.pull_at = Some(context.now);
-        }
+        self.keys.answered(is_behind && epoch > before, context.now);
         Ok(())
     }
 }

@@ -392,7 +392,8 @@ impl Member {
                 self.finish(MemberState::Ended, None, context, outputs)?;
             }
             Message::Keys(change) if self.state.in_group() => {
-                self.follow_keys(*change, true, context, outputs)?;
+                let host = self.host().peer;
+                self.follow_keys(*change, host, context, outputs)?;
             }
             Message::Welcome(admission) if self.state.in_group() => {
                 self.welcomed(*admission, context, outputs)?;

@@ -1,20 +1,19 @@
 //! Who else is in the group, and by which right: "admission is the slot" (design, section 3).
 
-use std::collections::BTreeSet;
-
 use super::{Member, MemberState};
 use crate::{
     identity::PeerId,
     rights::{EquivocationProof, Signed, Slot, Ticket, Verified},
     session::{
         MAX_SEATS, Message, Roster, RosterEntry, SeatState,
-        step::{Context, Output, StepError},
+        message::Change,
+        step::{Context, Output, Refused, StepError},
     },
 };
 
-pub(super) const CHEAT: &str = "the host gave one slot to two members";
+pub(super) const CHEAT: &str = "a host gave one slot to two members";
 
-type Seated = (Option<Verified<Slot>>, RosterEntry);
+pub(super) type Seated = (Option<Verified<Slot>>, RosterEntry);
 
 impl Member {
     /// ST18. Who has no verified slot of this ticket is not in the roster, whatever the host says; two slots that
@@ -35,17 +34,37 @@ impl Member {
         self.invited.host = roster.host.bounded();
         self.succession.agreed(roster.takeover, roster.former_hosts);
         let seated = |entry| seated(entry, &self.ticket);
+        let told = roster.members.len();
         let others: Vec<Seated> = roster.members.into_iter().take(MAX_SEATS).filter_map(seated).collect();
+        if others.len() < told {
+            outputs.push(Output::Refused { from: self.host().peer, what: Refused::Roster });
+        }
         if let Some(proof) = self.contradiction(host_slot.as_ref(), &others) {
             outputs.push(Output::Cheat(Box::new(proof)));
             return self.go(CHEAT, context, outputs);
         }
+        let kept = self.others_in_keys(&others);
         (self.others, self.host_slot) = (others, host_slot);
+        self.others.extend(kept);
         Ok(())
     }
 
+    /// Whom a roster leaves out, though the keys are theirs too: it may be older than keys that came another way,
+    /// and a host must not hide anybody.
+    fn others_in_keys(&self, told: &[Seated]) -> Vec<Seated> {
+        let Some(keys) = self.keys.current().filter(|keys| keys.term() == self.term()) else {
+            return Vec::new();
+        };
+        let is_told = |peer| told.iter().any(|(_, entry)| entry.contact.peer == peer);
+        let left_out = |seated: &&Seated| {
+            let peer = seated.1.contact.peer;
+            keys.members().contains_key(&peer) && !is_told(peer) && peer != self.host().peer
+        };
+        self.others.iter().filter(left_out).cloned().collect()
+    }
+
     /// Among what this node knows and what it is told now.
-    fn contradiction(
+    pub(super) fn contradiction(
         &self,
         host_slot: Option<&Verified<Slot>>,
         others: &[Seated],
@@ -56,13 +75,6 @@ impl Member {
             all[..i].iter().find_map(|other| EquivocationProof::find(other, slot))
         };
         all.iter().enumerate().find_map(with_earlier)
-    }
-
-    /// The same, of those whom a change of the keys lets in.
-    pub(super) fn contradicted_by(&self, added: &[RosterEntry]) -> Option<EquivocationProof> {
-        let seated = |entry: &RosterEntry| seated(entry.clone(), &self.ticket);
-        let added: Vec<Seated> = added.iter().take(MAX_SEATS).filter_map(seated).collect();
-        self.contradiction(None, &added)
     }
 
     /// This node wants nothing more of the session, and says so.
@@ -84,11 +96,18 @@ impl Member {
             || self.others.iter().any(|(_, entry)| entry.contact.peer == peer)
     }
 
-    /// Whom a change of the keys lets in, if the slot that comes along stands up.
-    pub(super) fn let_in(&mut self, entry: RosterEntry) {
-        let Some((slot, entry)) = seated(entry, &self.ticket) else {
-            return;
-        };
+    /// Whom a change of the keys lets in, of those whose slots come along and stand up.
+    pub(super) fn let_in_by(&self, change: &Change, added: &[PeerId]) -> Vec<Seated> {
+        let entries = change.added.iter().take(MAX_SEATS);
+        let entries = entries.filter(|entry| added.contains(&entry.contact.peer));
+        entries.filter_map(|entry| seated(entry.clone(), &self.ticket)).collect()
+    }
+
+    /// Somebody is in the group, whether the host has said so yet or not.
+    pub(super) fn seat(&mut self, (slot, mut entry): Seated) {
+        if !entry.state.in_group() {
+            entry.state = SeatState::Accepted;
+        }
         let known = self.others.iter().position(|(_, known)| known.contact.peer == entry.contact.peer);
         match known {
             Some(known) if self.others[known].1.state.in_group() => {}
@@ -159,22 +178,4 @@ fn seated(mut entry: RosterEntry, ticket: &Verified<Ticket>) -> Option<Seated> {
     };
     entry.contact = entry.contact.bounded();
     Some((slot, entry))
-}
-
-impl Roster {
-    /// Whose votes count, as far as this roster goes: everyone in the group with a right to be there, the new host
-    /// too, and the one before it not.
-    pub(in crate::session) fn voters(&self, ticket: &Verified<Ticket>) -> BTreeSet<PeerId> {
-        let members = self.members.iter().take(MAX_SEATS).filter(|entry| entry.state.in_group());
-        let members = members.filter_map(|entry| seated(entry.clone(), ticket));
-        let host = self.host.peer;
-        let host_slot = self.host_slot.clone().and_then(|slot| slot_of(slot, host, ticket));
-        let has_right = host_slot.is_some() || host == ticket.host;
-        let mut voters: BTreeSet<PeerId> = members.map(|(_, entry)| entry.contact.peer).collect();
-        voters.extend(has_right.then_some(host));
-        if let Some(deposed) = self.former_hosts.last() {
-            voters.remove(deposed);
-        }
-        voters
-    }
 }

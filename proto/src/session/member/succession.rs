@@ -18,17 +18,24 @@ use crate::{
     session::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
-        election::{Claimant, Evidence, Vote, VoteRequest, VoteResponse, is_enough, vote_for},
+        election::{
+            Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_TERMS_AHEAD, Mandate, Vote, VoteRequest,
+            VoteResponse, is_enough, vote_for, with_mandate,
+        },
         host::Won,
-        message::{Claim, HandOver},
+        message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
     },
     time::Timestamp,
 };
 
-/// How often those who have not answered are asked again.
+/// How often those who have not answered are asked again, at first.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// The longer the host is gone, the more patient a candidate is: it asks so often in the time since then.
+const ASKS: u32 = 16;
+/// And begins anew, in a later term, so often.
+const CAMPAIGNS: u32 = 4;
 
 /// The host's absence, as this member lives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -40,6 +47,8 @@ pub(super) struct Succession {
     voted: Option<(u32, PeerId, Signed<Vote>)>,
     /// What the host has handed over to this node.
     inherited: Option<HandOver>,
+    /// How it came to the present host.
+    mandates: Vec<Mandate>,
     /// The newest term heard of.
     newest: u32,
     /// When there was a sign of the host last.
@@ -49,6 +58,9 @@ pub(super) struct Succession {
     present: BTreeSet<PeerId>,
     #[serde(skip)]
     campaign: Option<Campaign>,
+    /// When this node gave its vote to somebody else, who is to have time to win.
+    #[serde(skip)]
+    yielded: Option<Timestamp>,
 }
 
 /// This node wants to be host. Forgotten in a crash: its own vote is not.
@@ -60,6 +72,13 @@ struct Campaign {
     votes: BTreeMap<PeerId, (Signed<Vote>, Option<Vec<u8>>)>,
 }
 
+impl Campaign {
+    /// When it has failed.
+    fn ends(&self, heard: Timestamp, takeover: Duration) -> Timestamp {
+        self.since + takeover.max(self.since.since(heard) / CAMPAIGNS)
+    }
+}
+
 impl Succession {
     pub(super) fn new(term: u32) -> Self {
         Self {
@@ -68,10 +87,12 @@ impl Succession {
             former_hosts: Vec::new(),
             voted: None,
             inherited: None,
+            mandates: Vec::new(),
             newest: term,
             heard: None,
             present: BTreeSet::new(),
             campaign: None,
+            yielded: None,
         }
     }
 
@@ -94,10 +115,18 @@ impl Succession {
         self.former_hosts = former_hosts;
     }
 
+    /// Why the present host is host.
+    fn note(&mut self, mandate: Mandate) {
+        let newest = self.mandates.last().map_or(0, |known| known.term);
+        if mandate.term > newest && mandate.votes.len() <= MAX_SEATS + 1 {
+            self.mandates = with_mandate(std::mem::take(&mut self.mandates), mandate);
+        }
+    }
+
     /// A host of `term`, after others.
     fn begin_term(&mut self, term: u32, now: Timestamp) {
         (self.term, self.newest) = (term, self.newest.max(term));
-        (self.heard, self.campaign, self.inherited) = (Some(now), None, None);
+        (self.heard, self.campaign, self.inherited, self.yielded) = (Some(now), None, None, None);
     }
 }
 
@@ -138,7 +167,15 @@ impl Member {
             && !self.suspended
             && self.right().is_some()
             && self.keys().is_some()
-            && is_enough(self.voters().len(), self.voters().len())
+            && !self.suspended_by_host
+            && self.can_win()
+    }
+
+    /// Whether those who are there are enough: nobody asks for what it cannot get.
+    fn can_win(&self) -> bool {
+        let voters = self.voters();
+        let there = voters.iter().filter(|peer| **peer == self.me || self.succession.present.contains(*peer));
+        is_enough(there.count(), voters.len())
     }
 
     /// When this node wants to be host: the first in the agreed order of those that are there, first.
@@ -148,12 +185,14 @@ impl Member {
             return None;
         }
         if let Some(campaign) = &self.succession.campaign {
-            return Some((campaign.asked + ASK_AGAIN).min(campaign.since + takeover));
+            let gone = campaign.since.since(heard);
+            return Some((campaign.asked + ASK_AGAIN.max(gone / ASKS)).min(campaign.ends(heard, takeover)));
         }
         let mine = self.place(self.me);
         let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
         let before_me = self.voters().iter().filter(earlier).count();
-        Some(heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX)))
+        let mine = heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX));
+        Some(self.succession.yielded.map_or(mine, |at| mine.max(at + takeover)))
     }
 
     /// Asks for votes, if it is time.
@@ -166,8 +205,15 @@ impl Member {
             return Ok(());
         }
         let now = context.now;
+        let is_late = |due: Timestamp| due + self.succession.takeover / 2 < now;
+        if self.succession.campaign.is_none() && self.campaign_due().is_some_and(is_late) {
+            // This node slept: whether the host is silent, it cannot know yet.
+            self.lost_count(now);
+            return Ok(());
+        }
+        let (heard, takeover) = (self.succession.heard.unwrap_or(now), self.succession.takeover);
         let running = self.succession.campaign.take();
-        let running = running.filter(|campaign| campaign.since + self.succession.takeover > now);
+        let running = running.filter(|campaign| campaign.ends(heard, takeover) > now);
         let mut campaign = match running {
             Some(campaign) => campaign,
             None => self.begin_campaign(context)?,
@@ -188,7 +234,7 @@ impl Member {
 
     /// A new term, with this node's own vote.
     fn begin_campaign(&mut self, context: &Context<'_>) -> Result<Campaign, StepError> {
-        let term = self.newest_term() + 1;
+        let term = self.newest_term().saturating_add(1);
         let vote = self.vote(term, self.me, context)?;
         let votes = BTreeMap::from([(self.me, (vote, None))]);
         Ok(Campaign { term, since: context.now, asked: context.now, votes })
@@ -223,18 +269,31 @@ impl Member {
         if !known || request.session != self.session || !self.state.in_group() {
             return Ok(());
         }
-        let is_later = request.term > self.newest_term();
-        self.succession.newest = self.succession.newest.max(request.term.min(self.newest_term() + 1));
+        let newest = self.newest_term();
+        let term = request.term;
+        let is_later = term > newest && term < END_OF_TERMS && term - newest <= MAX_TERMS_AHEAD;
+        self.succession.newest = self.succession.newest.max(term.min(newest.saturating_add(1)));
+        self.keys.heard_of(request.epoch, context.now);
         let knows_enough = request.epoch >= self.keys.epoch();
-        if !is_later || !knows_enough || !self.has_lost_host(context.now) {
+        let lost = self.has_lost_host(context.now) && !self.suspended_by_host;
+        if !is_later || !knows_enough || !lost || self.has_just_voted(context.now) {
             return Ok(());
         }
         self.succession.campaign = None;
+        self.succession.yielded = Some(context.now);
         self.vote(request.term, from, context)?;
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.keys.offered(offer);
         Ok(())
+    }
+
+    /// So that nobody drives this node through the terms. Its own vote, of a campaign that failed, holds nobody up.
+    fn has_just_voted(&self, now: Timestamp) -> bool {
+        self.succession.voted.as_ref().is_some_and(|(_, candidate, vote)| {
+            let at = vote.unverified().at;
+            *candidate != self.me && at <= now && at + self.succession.takeover / 4 > now
+        })
     }
 
     /// What a candidate is to be told.
@@ -262,7 +321,8 @@ impl Member {
             }
             VoteResponse::Refused { term, epoch } if voters.contains(&from) => {
                 // A lie costs no more than one term.
-                self.succession.newest = self.succession.newest.max(term.min(self.newest_term() + 1));
+                self.succession.newest =
+                    self.succession.newest.max(term.min(self.newest_term().saturating_add(1)));
                 self.keys.heard_of(epoch, now);
             }
             VoteResponse::Refused { .. } => {}
@@ -274,16 +334,19 @@ impl Member {
         if let Some(hand_over) = self.succession.inherited.take() {
             return self.heir(hand_over, context);
         }
+        if !self.can_campaign() {
+            return None;
+        }
         let voters = self.voters();
         let campaign = self.succession.campaign.as_ref()?;
         let votes: Vec<_> = campaign.votes.iter().filter(|(peer, _)| voters.contains(peer)).collect();
         if !is_enough(votes.len(), voters.len()) || !self.has_lost_host(context.now) {
             return None;
         }
-        let evidence = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
+        let own_votes = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
         let packages = votes.iter().filter_map(|(peer, (_, package))| Some((**peer, package.clone()?)));
         let (term, packages) = (campaign.term, packages.collect());
-        Some(Won { term, evidence: Evidence::Votes(evidence), packages })
+        Some(Won { mandate: Mandate { term, host: self.me, votes: own_votes }, packages })
     }
 
     /// The host makes this node the host.
@@ -293,19 +356,36 @@ impl Member {
         }
     }
 
-    /// The office by a handover that stands up, with whatever copies it brings.
+    /// The office, by the host's own word, with whatever copies it brings.
     fn heir(&self, hand_over: HandOver, context: &mut Context<'_>) -> Option<Won> {
-        let term = self.term() + 1;
-        let evidence = Evidence::Handover(hand_over.handover);
-        let claimant = Claimant { session: self.session, term, peer: self.me };
-        let handover = evidence.handover(claimant, &self.ticket)?;
-        let released = hand_over.released;
-        // Copies that do not stand up are not taken over; the office is.
-        match context.ledger.as_mut() {
-            Some(ledger) => ledger.take_over(handover, released).unwrap_or_default(),
-            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, released).ok(),
+        let (session, me, term) = (self.session, self.me, self.term() + 1);
+        let mandate = Mandate { term, host: me, votes: vec![hand_over.vote] };
+        let claimant = Claimant { session, term, peer: me };
+        if !self.known().is_led_to(claimant, std::slice::from_ref(&mandate)) {
+            return None;
         }
-        Some(Won { term, evidence, packages: BTreeMap::new() })
+        if let Some(copies) = hand_over.copies {
+            self.take_copies(copies, context);
+        }
+        Some(Won { mandate, packages: BTreeMap::new() })
+    }
+
+    /// Copies that do not stand up are not taken over; the office is.
+    fn take_copies(&self, copies: HandedCopies, context: &mut Context<'_>) {
+        let Ok(handover) = copies.handover.verify() else { return };
+        match context.ledger.as_mut() {
+            Some(ledger) => ledger.take_over(handover, copies.released).unwrap_or_default(),
+            None if handover.to != self.me => {}
+            None => *context.ledger = Ledger::handed(self.ticket.clone(), handover, copies.released).ok(),
+        }
+    }
+
+    /// What it takes to convince this node of another host.
+    pub(in crate::session) fn known(&self) -> Known {
+        let is_elected = self.succession.mandates.last().is_some_and(Mandate::is_election);
+        let deposed = self.former_hosts().last().copied().filter(|_| is_elected);
+        let (session, term, host) = (self.session, self.term(), self.host().peer);
+        Known { session, term, host, deposed, voters: self.voters() }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
@@ -314,7 +394,8 @@ impl Member {
         let others = others.filter(|(_, entry)| entry.contact.peer != self.host().peer);
         let host_slot = self.host_slot.clone();
         let slot = host_slot.as_ref().map(|slot| slot.to_signed());
-        let host = RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away };
+        let host =
+            RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away, gave_back: false };
         let mut former_hosts = self.succession.former_hosts.clone();
         former_hosts.push(self.host().peer);
         if former_hosts.len() > MAX_HOSTS {
@@ -331,6 +412,8 @@ impl Member {
             slot: self.slot.clone(),
             former_hosts,
             takeover: self.succession.takeover,
+            mandates: self.succession.mandates.clone(),
+            commits: self.keys.log(),
             others: others.cloned().chain([(host_slot, host)]).collect(),
         }
     }
@@ -346,7 +429,10 @@ impl Member {
         let (version, size) = (estate.version, estate.size);
         let mut succession = Succession::new(term);
         succession.agreed(estate.takeover, estate.former_hosts);
+        succession.mandates = estate.mandates;
         succession.begin_term(term, now);
+        let mut keys = Keys::default();
+        keys.inherit(estate.commits);
         Self {
             session: estate.session,
             ticket: estate.ticket,
@@ -362,7 +448,7 @@ impl Member {
             why: None,
             gives_back: false,
             channel: Channel::default(),
-            keys: Keys::default(),
+            keys,
             succession,
         }
     }
@@ -388,6 +474,7 @@ impl Member {
         }
         let seat = claim.roster.members.iter().find(|entry| entry.contact.peer == self.me);
         let told = seat.map(|entry| entry.state);
+        claim.mandates.into_iter().take(MAX_MANDATES).for_each(|mandate| self.succession.note(mandate));
         self.suspended_by_host = claim.suspended;
         if claim.suspended {
             self.used(context, outputs)?;
@@ -398,6 +485,10 @@ impl Member {
         }
         if let Some(welcome) = claim.welcome {
             self.join(&welcome, context, outputs)?;
+        }
+        if self.state == MemberState::Accepted {
+            // Its slot was under way when the host changed: the new one knows of it.
+            return self.accept_anew(context);
         }
         let entered = self.keys().is_some_and(|keys| keys.term() == self.term());
         if !entered && self.state.in_group() {
@@ -410,7 +501,9 @@ impl Member {
             MemberState::Ready => SeatState::Ready,
             _ => SeatState::Accepted,
         };
-        if told != Some(says) && says != SeatState::Accepted {
+        // Who waits for the start says so in any case: the host before may not have got to it.
+        let is_news = told != Some(says) || says == SeatState::Ready;
+        if is_news && says != SeatState::Accepted {
             self.say_ready(context.now);
         }
         Ok(())

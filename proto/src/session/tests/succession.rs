@@ -3,7 +3,7 @@
 use super::*;
 use crate::session::{
     Claim, VoteResponse,
-    election::{Evidence, Vote},
+    election::{Mandate, Vote},
 };
 
 /// A session of a host and `members` members that runs.
@@ -218,24 +218,24 @@ fn claim_of(world: &World, i: usize, term: u32, voters: &[usize]) -> Input {
         takeover: TAKEOVER,
         members,
     };
-    let (evidence, state) = (Evidence::Votes(voters.iter().map(vote).collect()), HostState::Running);
-    let claim = Claim { evidence, roster, welcome: None, state, suspended: false };
+    let mandates = vec![Mandate { term, host: candidate, votes: voters.iter().map(vote).collect() }];
+    let claim = Claim { mandates, roster, welcome: None, state: HostState::Running, suspended: false };
     Input::Message { from: candidate, term, first: 0, messages: vec![Message::Claim(Box::new(claim))] }
 }
 
 #[test]
 fn a_claim_without_the_votes_deposes_nobody() {
     let mut world = running(3, 3);
-    for voters in [&[][..], &[0], &[0, 0, 0], &[0, HOST]] {
+    for voters in [&[][..], &[0], &[0, 0, 0]] {
         let claim = claim_of(&world, 0, 1, voters);
         world.tell_host(claim.clone()).unwrap();
         world.tell(1, claim);
         assert_eq!(hosts(&world), [HOST], "{voters:?}");
         assert_eq!(world.role(1).unwrap().term(), 0, "{voters:?}");
     }
-    // Who has lost its host is not fooled either: one of three, and the vote of somebody who is no member.
+    // Who has lost its host is not fooled either.
     world.now = world.now + TAKEOVER;
-    let claim = claim_of(&world, 0, 1, &[0, HOST]);
+    let claim = claim_of(&world, 0, 1, &[0]);
     world.tell(1, claim);
     assert_eq!(world.role(1).unwrap().term(), 0);
     let claim = claim_of(&world, 0, 1, &[0, 1]);
@@ -293,4 +293,282 @@ fn two_parts_of_a_group_that_was_torn_apart_end_with_one_host() {
     assert_eq!(together.len(), 1, "{together:?}");
     assert_ne!(together, [HOST], "the higher term");
     world.agree(&[0, 1, 2, 3, 4, HOST]);
+}
+
+fn two_outsiders_claim(
+    world: &World,
+    boss: usize,
+    friend: usize,
+    slots: [crate::rights::Signed<crate::rights::Slot>; 2],
+) -> Input {
+    let [boss_slot, friend_slot] = slots;
+    let candidate = world.identities[boss].peer();
+    let vote = |voter: usize| {
+        let identity = world.identity(voter);
+        let (voter, at) = (identity.peer(), world.now);
+        sign(&Vote { session: SESSION, term: 1, candidate, voter, at }, identity).unwrap().to_signed()
+    };
+    let members = vec![super::super::RosterEntry {
+        slot: Some(friend_slot),
+        contact: contact(&world.identities[friend], "m"),
+        state: SeatState::Joined,
+        gave_back: false,
+    }];
+    let roster = super::super::Roster {
+        term: 1,
+        host: contact(&world.identities[boss], "m"),
+        host_slot: Some(boss_slot),
+        former_hosts: vec![world.host_identity.peer()],
+        takeover: TAKEOVER,
+        members,
+    };
+    let mandates = vec![Mandate { term: 1, host: candidate, votes: vec![vote(boss), vote(friend)] }];
+    let claim = Claim { mandates, roster, welcome: None, state: HostState::Running, suspended: false };
+    Input::Message { from: candidate, term: 1, first: 0, messages: vec![Message::Claim(Box::new(claim))] }
+}
+
+#[test]
+fn two_removed_members_do_not_become_hosts_of_one_that_lost_its_host() {
+    let mut world = running(5, 5);
+    let slots = [3, 4].map(|i| world.member(i).slot().unwrap().to_signed());
+    for i in [3, 4] {
+        let gone = world.identities[i].peer();
+        world.tell_host(Input::Remove(gone)).unwrap();
+    }
+    world.settle();
+    world.agree(&[0, 1, 2, HOST]);
+    world.now = world.now + TAKEOVER;
+    let claim = two_outsiders_claim(&world, 3, 4, slots);
+    world.tell(0, claim);
+    let host = world.member(0).host().peer;
+    assert_eq!(host, world.host_identity.peer(), "a removed member is host now");
+}
+
+#[test]
+fn a_vote_for_the_last_term_does_not_end_elections() {
+    let mut world = running(3, 3);
+    world.now = world.now + TAKEOVER;
+    let from = world.identities[0].peer();
+    let request = |world: &World, term| VoteRequest {
+        session: SESSION,
+        term,
+        epoch: u64::MAX,
+        candidate: contact(&world.identities[0], "m"),
+    };
+    let r = request(&world, u32::MAX);
+    world.tell(1, Input::VoteAsked { from, request: r.clone() });
+    world.tell(1, Input::VoteAsked { from, request: r });
+}
+
+fn newcomer_without_telling_0() -> (World, crate::session::Change) {
+    let mut world = running(5, 3);
+    world.identities.push(Identity::from_seed(&[77; 32]));
+    world.members.push(None);
+    let who = contact(&world.identities[3], "m");
+    world.tell_host(Input::Invite(vec![who])).unwrap();
+    for _ in 0..6 {
+        let parcels = std::mem::take(&mut world.parcels);
+        for parcel in parcels {
+            if parcel.to != 0 {
+                world.deliver(parcel);
+            }
+        }
+        world.tell(3, Input::Accept);
+        world.tell(3, Input::Received);
+    }
+    let me = world.identities[0].peer();
+    let answer = world.host().commits_after(me, world.role(0).unwrap().keys().unwrap().epoch());
+    assert_eq!(answer.changes.len(), 1);
+    assert_eq!(answer.changes[0].added.len(), 1);
+    (world, answer.changes[0].clone())
+}
+
+#[test]
+fn a_member_that_withholds_a_slot_does_not_drive_another_out() {
+    let (mut world, mut change) = newcomer_without_telling_0();
+    change.added.clear();
+    let from = world.identities[1].peer();
+    let answer = CommitsResponse { newest: change.commit.epoch, changes: vec![change] };
+    world.tell(0, Input::Commits { from, answer });
+    assert!(world.member(0).state() == MemberState::Running, "{:?}", world.member(0).why());
+}
+
+#[test]
+fn a_member_does_not_bring_a_removed_one_back() {
+    let mut world = running(5, 3);
+    let entry =
+        world.member(0).roster().find(|e| e.contact.peer == world.identities[2].peer()).unwrap().clone();
+    let gone = world.identities[2].peer();
+    world.tell_host(Input::Remove(gone)).unwrap();
+    world.settle();
+    world.agree(&[0, 1, HOST]);
+    // a refresh that member 0 misses, brought by 1 with the removed member's entry
+    let due = world.host().due().unwrap();
+    world.tick(due.since(world.now));
+    let me = world.identities[0].peer();
+    let mut answer = world.host().commits_after(me, world.role(0).unwrap().keys().unwrap().epoch());
+    assert_eq!(answer.changes.len(), 1);
+    answer.changes[0].added.push(entry);
+    let from = world.identities[1].peer();
+    world.tell(0, Input::Commits { from, answer });
+    let group = world.member(0).group().unwrap();
+    assert!(!group.iter().any(|c| c.peer == gone), "the removed one is in the group again");
+}
+
+#[test]
+fn who_has_no_slot_is_not_made_host_by_a_deposed_one() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    wait_for_successor(&mut world);
+    let boss = hosts(&world)[0];
+    let follower = (boss + 1) % 3;
+    let outsider = Identity::from_seed(&[78; 32]);
+    let (voter, candidate) = (world.host_identity.peer(), outsider.peer());
+    let vote = Vote { session: SESSION, term: 9, candidate, voter, at: world.now };
+    let vote = sign(&vote, &world.host_identity).unwrap().to_signed();
+    let mandates = vec![Mandate { term: 9, host: candidate, votes: vec![vote] }];
+    let roster = super::super::Roster {
+        term: 9,
+        host: contact(&outsider, "o"),
+        host_slot: None,
+        former_hosts: vec![],
+        takeover: TAKEOVER,
+        members: vec![],
+    };
+    let claim = Claim { mandates, roster, welcome: None, state: HostState::Running, suspended: false };
+    world.tell(
+        follower,
+        Input::Message {
+            from: outsider.peer(),
+            term: 9,
+            first: 0,
+            messages: vec![Message::Claim(Box::new(claim))],
+        },
+    );
+    assert_ne!(
+        world.member(follower).host().peer,
+        outsider.peer(),
+        "somebody without a slot is host, by the word of a deposed one"
+    );
+}
+
+#[test]
+fn a_commit_does_not_seat_two_in_one_place() {
+    let (mut world, mut change) = newcomer_without_telling_0();
+    // the host gives the newcomer the number of member 1
+    let other = world.member(1).slot().unwrap().clone();
+    let forged = crate::rights::Slot { member: world.identities[3].peer(), ..(*other).clone() };
+    let forged = sign(&forged, &world.host_identity).unwrap();
+    change.added[0].slot = Some(forged.to_signed());
+    let out = world.hears(0, from_host(&world, 0, Message::Keys(Box::new(change))));
+    assert!(
+        out.iter().any(|o| matches!(o, Output::Cheat(_))),
+        "an equivocation in a commit goes unnoticed; state {:?}",
+        world.member(0).state()
+    );
+}
+
+#[test]
+fn who_was_ready_when_the_host_was_lost_is_started_by_the_next() {
+    let mut world = running(5, 2);
+    world.identities.push(Identity::from_seed(&[77; 32]));
+    world.members.push(None);
+    let who = contact(&world.identities[2], "m");
+    world.tell_host(Input::Invite(vec![who])).unwrap();
+    for _ in 0..4 {
+        world.deliver_all();
+        world.tell(2, Input::Accept);
+    }
+    assert_eq!(world.member(2).state(), MemberState::Receiving);
+    world.tell(2, Input::Received);
+    // Its notice gets through; the start does not get back.
+    while let Some(parcel) = world.parcels.pop() {
+        if parcel.to != 2 {
+            world.deliver(parcel);
+        }
+    }
+    assert_eq!(seat_of(&world, 2), SeatState::Ready);
+    world.down.insert(HOST);
+    wait_for_successor(&mut world);
+    assert_eq!(hosts(&world).len(), 1);
+    for _ in 0..10 {
+        world.tick(std::time::Duration::from_secs(31));
+        world.deliver_all();
+    }
+    let role = world.role(2).unwrap();
+    assert!(role.runs(), "{:?}", role.as_member().map(|m| m.state()));
+}
+
+#[test]
+fn a_host_without_copies_can_hand_over() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    wait_for_successor(&mut world);
+    let boss = hosts(&world)[0];
+    let next = world.identities[(boss + 1) % 3].peer();
+    world.step(boss, Input::HandOver(next)).unwrap();
+}
+
+#[test]
+fn offers_have_a_pace() {
+    let mut world = running(2, 2);
+    let before = world.host().keys().unwrap().epoch();
+    let from = world.identities[0].peer();
+    let mut first = world.host().expected_of(from).unwrap();
+    for n in 0..20u8 {
+        let offer = KeyOffer::new(&world.identities[0], &[n + 1; 32]).unwrap();
+        let messages = vec![Message::Offer(offer.package().to_vec())];
+        let _ = world.try_step(HOST, Input::Message { from, term: 0, first, messages });
+        first += 1;
+    }
+    let after = world.host().keys().unwrap().epoch();
+    assert!(after - before <= 4, "{} commits at one instant", after - before);
+}
+
+#[test]
+fn a_host_without_copies_invites_again_who_left() {
+    let mut world = running(3, 3);
+    world.down.insert(HOST);
+    wait_for_successor(&mut world);
+    let boss = hosts(&world)[0];
+    let other = (boss + 1) % 3;
+    world.tell(other, Input::Leave);
+    world.deliver_all();
+    assert_eq!(world.member(other).state(), MemberState::Left);
+    let again = contact(&world.identities[other], "m");
+    world.step(boss, Input::Invite(vec![again])).unwrap();
+    for _ in 0..10 {
+        world.deliver_all();
+        world.tell(other, Input::Accept);
+        world.tell(other, Input::Received);
+    }
+    assert_eq!(world.member(other).state(), MemberState::Running);
+}
+
+#[test]
+fn a_host_whose_group_grew_while_others_elected_another_one_goes_on() {
+    let mut world = running(6, 3);
+    let newcomers: Vec<_> = (20..23).map(|seed| Identity::from_seed(&[seed; 32])).collect();
+    world.identities.extend(newcomers);
+    world.members.extend([None, None, None]);
+    let here = |i: usize| !matches!(i, 0 | 1);
+    let invited = (3..6).map(|i| contact(&world.identities[i], "m")).collect();
+    world.tell_host(Input::Invite(invited)).unwrap();
+    for _ in 0..60 {
+        (3..6).for_each(|i| {
+            world.tell(i, Input::Accept);
+            world.tell(i, Input::Received);
+        });
+        world.tick_apart(TAKEOVER / 8, here);
+        while let Some(parcel) = world.parcels.pop() {
+            if here(parcel.from) == here(parcel.to) {
+                world.deliver(parcel);
+            }
+        }
+    }
+    assert_eq!(hosts(&world).len(), 2, "two of three elected one of them");
+    world.settle();
+    assert_eq!(hosts(&world), [HOST]);
+    assert!(world.role(HOST).unwrap().term() > 1, "beyond the other one's term");
+    world.agree(&[0, 1, 2, 3, 4, 5, HOST]);
 }

@@ -1,0 +1,180 @@
+//! What arrives at a node, and what it answers.
+
+use parlor_proto::{
+    identity::PeerId,
+    ids::SessionId,
+    rights::sign,
+    session::{Input, Member, Message, Role, VoteRequest, VoteResponse, election::Vote},
+};
+
+use super::{
+    bug::Bug,
+    cheat::Kind,
+    check::Invariant,
+    event::{Load, Parcel},
+    node::Session,
+    world::World,
+};
+
+impl World {
+    pub(super) fn arrives(&mut self, parcel: Parcel) {
+        if self.is_cut_off(&parcel) {
+            return;
+        }
+        let Parcel { from: sender, to, session, load } = parcel;
+        if to == self.billing_end() {
+            return self.bill(sender, session, load);
+        }
+        let from = self.nodes.get(sender).map(|node| node.peer());
+        match (load, from) {
+            (Load::Ack(hash), _) => {
+                self.nodes[to].outbox.remove(&hash);
+            }
+            (Load::Beacon { host, term, id }, Some(_)) => self.beacon_arrives(to, session, (host, term, id)),
+            (Load::Sealed(envelope), Some(_)) => self.sealed_arrives(to, sender, session, envelope),
+            (Load::Have(have), Some(_)) => self.compares(to, sender, session, &have),
+            (Load::Updates(answer), Some(_)) => self.updates_arrive(to, sender, session, answer),
+            (load, Some(from)) => self.talk_arrives(to, sender, session, from, load),
+            (_, None) => {}
+        }
+    }
+
+    /// What goes to a machine.
+    fn talk_arrives(&mut self, to: usize, sender: usize, session: SessionId, from: PeerId, load: Load) {
+        let answer = match load {
+            Load::Messages { term, first, messages } => {
+                self.messages_arrive(to, session, from, (term, first, messages))
+            }
+            Load::Taken { term, next } => {
+                self.input(to, session, Input::Taken { from, term, next });
+                None
+            }
+            Load::Rejected { term, why } => {
+                self.input(to, session, Input::Rejected { from, term, why: why.to_owned() });
+                None
+            }
+            Load::Pull { after } => {
+                self.nodes[to].role(session).map(|role| Load::Commits(role.commits_after(from, after)))
+            }
+            Load::Commits(answer) => {
+                self.input(to, session, Input::Commits { from, answer });
+                None
+            }
+            Load::Ask(request) => self.asked(to, session, from, request),
+            Load::Vote(answer) => {
+                self.input(to, session, Input::VoteAnswered { from, answer });
+                None
+            }
+            _ => None,
+        };
+        if let Some(load) = answer.filter(|_| self.nodes[to].up) {
+            self.send(to, sender, session, load);
+        }
+    }
+
+    fn messages_arrive(
+        &mut self,
+        to: usize,
+        session: SessionId,
+        from: PeerId,
+        (term, first, messages): (u32, u64, Vec<Message>),
+    ) -> Option<Load> {
+        let holder = &mut self.nodes[to];
+        if let std::collections::btree_map::Entry::Vacant(place) = holder.sessions.entry(session) {
+            if first != 0 {
+                return Some(Load::Rejected { term, why: "this node does not know that session" });
+            }
+            if holder.proofs.iter().any(|proof| proof.host() == from) {
+                return Some(Load::Rejected { term, why: "you were proven a cheat" });
+            }
+            let (me, now) = (holder.identity.peer(), holder.clock.shows(self.now));
+            match Member::invited(session, me, from, term, &messages, now) {
+                Ok(member) => {
+                    place.insert(Session::new(Role::Member(Box::new(member))));
+                    self.tell_presence(to);
+                }
+                Err(_) => return Some(Load::Rejected { term, why: "the invitation does not stand up" }),
+            }
+        }
+        let life = self.nodes[to].life;
+        let expected = self.nodes[to].role(session).and_then(|role| role.expected_of(from, term));
+        let known = expected.unwrap_or(0).checked_sub(first).map_or(usize::MAX, |known| known as usize);
+        let contradictory = messages.iter().skip(known).any(super::check::is_contradictory);
+        self.input(to, session, Input::Message { from, term, first, messages });
+        if contradictory && self.nodes[to].life == life && self.nodes[to].up {
+            self.check_noticed(to, session);
+        }
+        self.host_spoke(to, session, from, term);
+        // A node that crashed in this very step answers nothing.
+        let lived = self.nodes[to].up && self.nodes[to].life == life;
+        let next = self.nodes[to].role(session).filter(|_| lived)?.expected_of(from, term)?;
+        Some(Load::Taken { term, next })
+    }
+
+    fn asked(&mut self, to: usize, session: SessionId, from: PeerId, request: VoteRequest) -> Option<Load> {
+        let life = self.nodes[to].life;
+        self.input(to, session, Input::VoteAsked { from, request: request.clone() });
+        if !self.nodes[to].up || self.nodes[to].life != life {
+            return None;
+        }
+        let careless = self.bug == Some(Bug::VotesForAnyone);
+        let sells = self.nodes[to].cheat.as_ref().is_some_and(|cheat| cheat.kind == Kind::Voter);
+        if careless || sells {
+            return self.votes_anyway(to, &request);
+        }
+        Some(Load::Vote(self.nodes[to].role(session)?.vote_for(from, &request)))
+    }
+
+    /// A vote for whoever asks.
+    fn votes_anyway(&self, voter: usize, request: &VoteRequest) -> Option<Load> {
+        let identity = &self.nodes[voter].identity;
+        let vote = Vote {
+            session: request.session,
+            term: request.term,
+            candidate: request.candidate.peer,
+            voter: identity.peer(),
+            at: self.nodes[voter].clock.shows(self.now),
+        };
+        let vote = sign(&vote, identity).ok()?.to_signed();
+        Some(Load::Vote(VoteResponse::Granted { vote, package: Vec::new() }))
+    }
+
+    /// A sign of the host, for the machine and for the books of the truth.
+    pub(super) fn host_spoke(&mut self, node: usize, session: SessionId, host: PeerId, term: u32) {
+        let (now, shown) = (self.now, self.nodes[node].clock.shows(self.now));
+        let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
+        held.role.host_heard(host, term, shown);
+        let is_host = |member: &Member| member.host().peer == host && member.term() == term;
+        if held.role.as_member().is_some_and(is_host) {
+            let gap = held.role.takeover().as_millis() as u64 / 2;
+            let since = held.run.hearing.filter(|(_, last)| last + gap > now).map_or(now, |(since, _)| since);
+            held.run.hearing = Some((since, now));
+        }
+        self.set_timer(node, session);
+    }
+
+    /// A receipt at the billing peer, which crashes now and then before it can answer.
+    fn bill(&mut self, sender: usize, session: SessionId, load: Load) {
+        let Load::Receipt(item) = load else { return };
+        let (right, receipt) = *item;
+        match self.billing.take(right, receipt, self.bug) {
+            Ok(hash) if self.calm || !self.dice.chance(100) => {
+                let billing = self.billing_end();
+                self.send(billing, sender, session, Load::Ack(hash));
+            }
+            Ok(_) => {}
+            Err(why) => {
+                self.breaks(Invariant::Receipts, format!("a receipt of node {sender} is refused: {why}"))
+            }
+        }
+    }
+
+    /// Everything in the outbox, again.
+    pub(super) fn post_receipts(&mut self, node: usize) {
+        let items: Vec<_> = self.nodes[node].outbox.values().cloned().collect();
+        let billing = self.billing_end();
+        for item in items {
+            self.send(node, billing, SessionId([0; 16]), Load::Receipt(Box::new(item)));
+        }
+    }
+}
