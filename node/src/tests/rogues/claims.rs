@@ -3,7 +3,7 @@
 use parlor_proto::{
     rights::Signed,
     session::{
-        Claim, HostState, Roster, SeatState,
+        Claim, HostState, Roster, RosterEntry, SeatState,
         election::{Mandate, Vote},
     },
 };
@@ -16,32 +16,20 @@ fn vote(voter: &Identity, candidate: PeerId, session: SessionId, term: u32) -> S
     sign(&vote, voter).unwrap().to_signed()
 }
 
-impl Inside {
-    fn claim(&self, term: u32, votes: Vec<Signed<Vote>>) -> Message {
-        let others = self.loot.roster().filter(|entry| entry.contact.peer != self.rogue.peer());
-        let roster = Roster {
-            term,
-            host: contact(self.rogue.peer()),
-            host_slot: Some(slot_of(&self.loot).to_signed()),
-            former_hosts: vec![self.host.peer()],
-            takeover: self.loot.takeover(),
-            // Those who would have to agree are said to have gone.
-            members: others
-                .cloned()
-                .map(|mut entry| {
-                    entry.state = SeatState::Left;
-                    entry
-                })
-                .collect(),
-        };
-        Message::Claim(Box::new(Claim {
-            mandates: vec![Mandate { term, host: self.rogue.peer(), votes }],
-            roster,
-            welcome: None,
-            state: HostState::Running,
-            suspended: false,
-        }))
-    }
+/// What `rogue` says that it is host by. `others`: what has become of the other members, as it says.
+fn claim(rogue: &Rogue, loot: &Member, term: u32, votes: Vec<Signed<Vote>>, others: SeatState) -> Message {
+    let members = loot.roster().filter(|entry| entry.contact.peer != rogue.peer());
+    let roster = Roster {
+        term,
+        host: contact(rogue.peer()),
+        host_slot: Some(slot_of(loot).to_signed()),
+        former_hosts: vec![loot.host().peer],
+        takeover: loot.takeover(),
+        members: members.map(|entry| RosterEntry { state: others, ..entry.clone() }).collect(),
+    };
+    let mandates = vec![Mandate { term, host: rogue.peer(), votes }];
+    let (welcome, state) = (None, HostState::Running);
+    Message::Claim(Box::new(Claim { mandates, roster, welcome, state, suspended: false }))
 }
 
 #[tokio::test]
@@ -65,7 +53,8 @@ async fn a_claim_without_the_votes_of_the_members_deposes_nobody() {
     ];
     for (term, votes) in claims {
         for site in [&inside.host, &inside.honest] {
-            let claim = inside.claim(term, votes.clone());
+            // Those who would have to agree are said to have gone.
+            let claim = claim(rogue, &inside.loot, term, votes.clone(), SeatState::Left);
             let answer = rogue.tells(site.peer(), session, term, vec![claim]).await;
             assert_eq!(answer, SessionResponse::Later, "term {term}");
             assert_eq!((role(site, session).await.term(), site.state(session).await), (0, "running".into()));
@@ -83,5 +72,29 @@ async fn who_hears_its_host_gives_no_vote_to_anybody() {
         let vote = inside.rogue.asks_for_vote(site.peer(), inside.session).await;
         assert!(matches!(vote, VoteResponse::Refused { term: 0 | 1, .. }), "{vote:?}");
         assert_eq!(role(site, inside.session).await.term(), 0);
+    }
+}
+
+/// A rogue gives its vote of a term to two others, so that both have a majority of the three members.
+#[tokio::test]
+async fn who_votes_twice_does_not_tear_the_group_apart() {
+    for first in [0, 1] {
+        let (host, [one, other, rogue]) = party::<3>(3).await;
+        let session = running(&host, &[&one, &other, &rogue], &["member0", "member1", "member2"]).await;
+        let (rogue, _) = Rogue::in_place_of(rogue, session).await;
+        let mut candidates =
+            [Rogue::in_place_of(one, session).await, Rogue::in_place_of(other, session).await];
+        // In the agreed order.
+        candidates.sort_by_key(|(_, loot)| loot.slot().unwrap().k);
+        for (candidate, loot) in [&candidates[first], &candidates[1 - first]] {
+            let voters = [&candidate.identity, &rogue.identity];
+            let votes = voters.map(|voter| vote(voter, candidate.peer(), session, 1));
+            let claim = claim(candidate, loot, 1, votes.into(), SeatState::Joined);
+            candidate.opens(session, &[&host]).await;
+            candidate.tells(host.peer(), session, 1, vec![claim]).await;
+            assert_eq!(role(&host, session).await.term(), 1);
+        }
+        // Whichever was heard first, it is the same in the end.
+        assert_eq!(member(&host, session).await.host().peer, candidates[0].0.peer());
     }
 }

@@ -1,13 +1,15 @@
 //! A host that cheats: its own members find out, leave, and can prove it where there is something to prove.
 
 use parlor_proto::{
+    billing::{BillingRequest, BillingResponse},
     group::keys::KeyOffer,
-    rights::Ledger,
+    rights::{Ledger, Receipt, ReceiptKind, Right},
     session::{Change, Roster, RosterEntry, SeatState},
 };
 
 use super::*;
 use crate::{
+    clock,
     console::{Invite, ProofCommand},
     context::Event,
 };
@@ -89,7 +91,7 @@ async fn the_second_slot_is_found_also_where_only_a_change_of_keys_shows_it() {
     let context = host.node.context();
     let keys = Arc::clone(role(&host, session).await.keys().unwrap());
     let mut ledger = Ledger::new(role(&host, session).await.ticket().clone());
-    let slot = ledger.grant(accomplice.peer(), &context.identity, crate::clock::now()).unwrap();
+    let slot = ledger.grant(accomplice.peer(), &context.identity, clock::now()).unwrap();
     let offer = KeyOffer::new(&accomplice, &[1; 32]).unwrap();
     let staged = keys.add(&[(accomplice.peer(), offer.package())], &context.identity, &[2; 32]).unwrap();
     let entry = RosterEntry {
@@ -163,4 +165,35 @@ async fn a_host_that_lets_somebody_without_a_slot_into_the_keys_is_left() {
         assert!(proofs(&member).await.is_empty(), "that proves nothing to others");
         log.tells(&["WARN", &session.to_string(), "left", "without a slot into the group's keys"]).await;
     }
+}
+
+#[tokio::test]
+async fn what_a_billing_peer_found_is_listed_with_its_other_proofs() {
+    let host = Site::start().await;
+    host.publish("hello", 1).await;
+    let _session = host.host(&[]).await;
+    // The host of the ticket is its billing peer, too; two members report one copy each.
+    let context = host.node.context();
+    let ticket = context.store.tickets().await.unwrap().remove(0).ledger.ticket().clone();
+    for seed in [0x53, 0x54] {
+        let member = Identity::from_seed(&[seed; 32]);
+        let slot = Ledger::new(ticket.clone()).grant(member.peer(), &context.identity, clock::now());
+        let right = Right::of_member(ticket.clone(), slot.unwrap()).unwrap();
+        let receipt = Receipt::new(&right, None, ReceiptKind::Received, clock::now());
+        let receipt = sign(&receipt, &member).unwrap().to_signed();
+        let request = BillingRequest::Submit { right: Box::new(right.to_signed()), receipt };
+        let answer = host.node.billing().handle(member.peer(), request, clock::now()).await;
+        assert!(matches!(answer, BillingResponse::Acked(_)), "{answer:?}");
+    }
+    let found = proofs(&host).await;
+    assert_eq!(found.len(), 1);
+    // Found as a member as well, and the slots the other way round, it is still the same.
+    let kept = host.node.billing().book().proofs().await.unwrap().remove(0).proof;
+    let [one, other] = kept.slots();
+    let swapped = parlor_proto::rights::EquivocationProof::find(other, one).unwrap();
+    let mut write = context.store.write().await.unwrap();
+    context.store.keep_cheat(&mut write, &swapped, clock::now()).await.unwrap();
+    write.commit().await.unwrap();
+    assert_ne!(swapped.encode(), kept.encode());
+    assert_eq!(proofs(&host).await, found);
 }
