@@ -31,6 +31,10 @@ impl Driver {
         if !is_partner && !begins_term {
             return self.out_of_term(from, &request);
         }
+        if begins_term && !role.believes(self.context.me(), from, request.term, &request.messages) {
+            self.oddities.tell(session, from, Odd::Claim);
+            return self.out_of_term(from, &request);
+        }
         // Who cheated as host before is none again.
         if begins_term && !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false)) {
             return SessionResponse::Rejected(CHEAT.into());

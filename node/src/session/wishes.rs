@@ -6,10 +6,7 @@ use parlor_proto::{
     ids::{ProgramId, SessionId, TicketHash},
     program::Role,
     rights::Ledger,
-    session::{
-        self, Contact, DeclineReason, Host, Input, MemberState, StepError, host::HostError,
-        member::MemberError,
-    },
+    session::{self, Contact, DeclineReason, Host, Input, StepError, host::HostError, member::MemberError},
     time::Timestamp,
 };
 
@@ -144,9 +141,7 @@ impl Driver {
 
     /// Whether this node has, or is about to get, a slot of that ticket in another session than `but`.
     pub(super) fn uses_slot(&self, ticket: TicketHash, but: SessionId) -> bool {
-        self.runs.values().filter(|run| run.record.session != but).any(|run| {
-            let member = run.record.role.as_member().filter(|member| member.ticket().hash() == ticket);
-            member.is_some_and(|member| !member.state().is_final() && member.state() != MemberState::Invited)
-        })
+        let uses = |run: &Run| run.record.role.ticket().hash() == ticket && run.record.role.uses_slot();
+        self.runs.values().filter(|run| run.record.session != but).any(uses)
     }
 }

@@ -299,8 +299,8 @@ pub async fn authorise(
 async fn is_given_here(context: &Context, right: &Right) -> Result<bool, StoreError> {
     let ticket = right.ticket();
     let Some(slot) = right.slot() else { return Ok(ticket.origin == context.me()) };
-    if context.hosted.contains(slot.hash()) {
-        return Ok(true);
+    if right.granted_by() != context.me() {
+        return Ok(context.hosted.contains(slot.hash()));
     }
     let ledger = context.store.ledger(ticket.hash()).await?;
     let held = ledger.as_ref().and_then(|ledger| ledger.slot_of(slot.member));

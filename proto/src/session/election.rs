@@ -157,13 +157,14 @@ pub(super) struct Known {
 
 impl Known {
     /// Whether these mandates, one after the other, convince this node that `claimant` is host now.
-    pub(super) fn is_led_to(mut self, claimant: Claimant, mandates: &[Mandate]) -> bool {
+    pub(super) fn is_led_to(&self, claimant: Claimant, mandates: &[Mandate]) -> bool {
+        let mut known = self.clone();
         for mandate in mandates.iter().take(MAX_MANDATES) {
             if mandate.term <= claimant.term {
-                self.follow(mandate);
+                known.follow(mandate);
             }
         }
-        Claimant { session: self.session, term: self.term, peer: self.host }.is(claimant)
+        Claimant { session: known.session, term: known.term, peer: known.host }.is(claimant)
     }
 
     fn follow(&mut self, mandate: &Mandate) {

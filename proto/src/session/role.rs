@@ -12,7 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommitLog, Contact, Host, HostState, Member, Message, RosterEntry,
+    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry,
     election::{Claimant, Known, LEAST_VOTES, Mandate, Vote, VoteRequest, VoteResponse, voters},
     host::Won,
     message::Claim,
@@ -140,6 +140,15 @@ impl Role {
         match self {
             Self::Host(host) => host.keys(),
             Self::Member(member) => member.keys(),
+        }
+    }
+
+    /// Whether this node is in the session, or about to be, by a slot.
+    #[must_use]
+    pub fn uses_slot(&self) -> bool {
+        match self {
+            Self::Host(host) => host.state() != HostState::Ended && host.has_slot(),
+            Self::Member(member) => !member.state().is_final() && member.state() != MemberState::Invited,
         }
     }
 
@@ -271,6 +280,29 @@ impl Role {
             }
         }
         Ok(outputs)
+    }
+
+    /// Whether somebody who begins a term by these messages would be taken for the host, or has anybody of this node's
+    /// group behind it: what else is said so is not worth a step.
+    #[must_use]
+    pub fn believes(&self, me: PeerId, from: PeerId, term: u32, messages: &[Message]) -> bool {
+        let mandates = match messages.first() {
+            Some(Message::Claim(claim)) => &claim.mandates,
+            Some(Message::Invite(invitation))
+                if invitation.handover.is_some() || from == self.ticket().host =>
+            {
+                return true;
+            }
+            Some(Message::Invite(invitation)) => &invitation.mandates,
+            _ => return false,
+        };
+        let claimant = Claimant { session: self.session(), term, peer: from };
+        let known = self.known(me);
+        let by_some = || {
+            let last = mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
+            last.is_some_and(|mandate| voters(&mandate.votes, claimant, &known.voters).len() >= LEAST_VOTES)
+        };
+        known.is_led_to(claimant, mandates) || by_some()
     }
 
     /// Somebody says that it is host now: this node follows it into its term, if that convinces.

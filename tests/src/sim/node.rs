@@ -133,10 +133,10 @@ impl Node {
 
     /// Whether another session needs this ticket's slot.
     pub(super) fn uses_slot(&self, ticket: TicketHash, but_for: SessionId) -> bool {
-        self.sessions.iter().filter(|(id, _)| **id != but_for).any(|(_, session)| {
-            session.role.ticket().hash() == ticket
-                && session.role.as_member().is_some_and(|member| !member.state().is_final())
-        })
+        self.sessions
+            .iter()
+            .filter(|(id, _)| **id != but_for)
+            .any(|(_, session)| session.role.ticket().hash() == ticket && session.role.uses_slot())
     }
 
     /// The process dies. What is on disk stays; memory is gone.

@@ -54,8 +54,44 @@ impl World {
         (0..self.nodes.len()).filter(in_group).collect()
     }
 
+    /// Who was put out by a host that could not say so, or let in by one that was lost before anybody else heard of it,
+    /// and whoever follows those: nobody can tell them but the user who invites them again. Known, and counted;
+    /// everyone else has to agree.
+    fn left_behind(&self, session: SessionId, live: &[usize]) -> BTreeSet<usize> {
+        let role = |at: usize| self.nodes[at].role(session);
+        let host_of = |at: usize| match role(at) {
+            Some(Role::Member(member)) => self.by_peer.get(&member.host().peer).copied(),
+            _ => Some(at),
+        };
+        let hosts = live.iter().copied().filter(|at| role(*at).is_some_and(|role| role.as_host().is_some()));
+        let followers = |host: usize| live.iter().filter(|at| host_of(**at) == Some(host)).count();
+        let hosts: Vec<_> = hosts.collect();
+        let puts_out = |host: usize, at: usize| {
+            let seats = role(host).and_then(Role::as_host).map(|host| host.seats());
+            let seat = seats.and_then(|seats| seats.get(&self.nodes[at].peer()));
+            seat.is_some_and(|seat| !seat.state.in_group())
+        };
+        let is_in = |host: usize| !hosts.iter().any(|other| puts_out(*other, host));
+        let main = hosts.iter().copied().max_by_key(|host| (is_in(*host), followers(*host), *host));
+        let Some(main) = main else { return BTreeSet::new() };
+        let Some(seats) = role(main).and_then(Role::as_host).map(|host| host.seats()) else {
+            return BTreeSet::new();
+        };
+        let is_out = |at: usize| {
+            let seat = seats.get(&self.nodes[at].peer());
+            host_of(at) != Some(main) && seat.is_none_or(|seat| !seat.state.in_group())
+        };
+        let follows_out = |at: usize| host_of(at).is_some_and(|host| host != main && is_out(host));
+        live.iter().copied().filter(|at| is_out(*at) || follows_out(*at)).collect()
+    }
+
     fn check_session(&mut self, session: SessionId) {
-        let live = self.live(session);
+        let mut live = self.live(session);
+        let left_behind = self.left_behind(session, &live);
+        if !left_behind.is_empty() {
+            self.counts("sessions with members left behind");
+            live.retain(|at| !left_behind.contains(at));
+        }
         let role = |at: usize| self.nodes[at].role(session);
         let is_host = |at: &usize| role(*at).is_some_and(|role| role.as_host().is_some());
         let hosts: Vec<_> = live.iter().copied().filter(is_host).collect();

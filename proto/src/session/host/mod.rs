@@ -204,6 +204,12 @@ impl Host {
             .then(|| self.seats.values().filter(in_group).map(|seat| seat.contact.clone()).collect())
     }
 
+    /// Whether the host is in the session by a slot, and not by the ticket.
+    #[must_use]
+    pub fn has_slot(&self) -> bool {
+        self.office.slot().is_some()
+    }
+
     /// The group's keys, once somebody was invited and until the session ends.
     #[must_use]
     pub fn keys(&self) -> Option<&Arc<GroupKeys>> {
