@@ -53,7 +53,7 @@ const AFTER: u64 = 100;
 /// Updates written at once while the history is made.
 const CHUNK: u64 = 8_192;
 /// Newcomers for each length, with a checkpoint.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 /// How many times as much as after the shortest history the longest may take, with a checkpoint.
 const MOST: Cost = Cost { seconds: 2.0, bytes: 1.05, rows: 1.0, memory: 1.25 };
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use futures::{
-    AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, StreamExt as _,
+    AsyncReadExt as _, AsyncWriteExt as _, FutureExt as _, StreamExt as _,
     future::{BoxFuture, try_join_all},
     io::BufReader,
 };
@@ -21,6 +21,9 @@ use crate::{
 };
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/bench/frames/1");
+
+/// Each way, before the first frame.
+const GREETING: &[u8] = b"hello";
 
 /// Of each node, the streams on which it speaks.
 pub(crate) struct Streams(Vec<Mutex<Vec<Stream>>>);
@@ -43,15 +46,28 @@ impl Streams {
         }
         let peers: Vec<PeerId> = controls.iter().map(|(peer, _)| *peer).collect();
         let mut nodes = Vec::new();
-        for (me, mut control) in controls {
+        for (me, control) in controls {
             let mut streams = Vec::new();
             for peer in peers.iter().filter(|peer| **peer != me) {
-                let open = tokio::time::timeout(PATIENCE, control.open_stream(*peer, PROTOCOL));
-                streams.push(open.await.context("a bare stream does not open")??);
+                let opening = tokio::time::timeout(PATIENCE, open(control.clone(), *peer));
+                streams.push(opening.await.context("a bare stream does not open")?);
             }
             nodes.push(Mutex::new(streams));
         }
         Ok(Self(nodes))
+    }
+}
+
+/// A stream that the other side has taken: one that comes while it is busy with another is dropped there.
+async fn open(mut control: stream::Control, peer: PeerId) -> Stream {
+    loop {
+        if let Ok(mut stream) = control.open_stream(peer, PROTOCOL).await
+            && stream.write_all(GREETING).await.is_ok()
+            && stream.flush().await.is_ok()
+            && stream.read_exact(&mut [0; GREETING.len()]).await.is_ok()
+        {
+            return stream;
+        }
     }
 }
 
@@ -75,7 +91,11 @@ impl Stack for Streams {
     }
 }
 
-async fn hear(number: usize, stream: impl AsyncRead + Unpin, record: Arc<Record>) {
+async fn hear(number: usize, mut stream: Stream, record: Arc<Record>) {
+    let greeted = stream.read_exact(&mut [0; GREETING.len()]).await;
+    if greeted.is_err() || stream.write_all(GREETING).await.is_err() || stream.flush().await.is_err() {
+        return;
+    }
     let mut stream = BufReader::new(stream);
     let (mut len, mut message) = ([0; 4], Vec::new());
     while stream.read_exact(&mut len).await.is_ok() {
