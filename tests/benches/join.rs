@@ -68,8 +68,11 @@ struct Cost {
     memory: f64,
 }
 
+/// One of the things it took: what it is called, and how much.
+type Field = (&'static str, fn(&Cost) -> f64);
+
 impl Cost {
-    const FIELDS: [(&'static str, fn(&Self) -> f64); 4] = [
+    const FIELDS: [Field; 4] = [
         ("time", |cost| cost.seconds),
         ("bytes", |cost| cost.bytes),
         ("rows", |cost| cost.rows),
