@@ -31,7 +31,7 @@ fn first<T: Send>(end: u64, look: impl Fn(u64) -> Option<T> + Sync) -> Option<T>
     };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
         workers.into_iter().filter_map(|worker| worker.join().expect("a worker does not panic")).next()
     })
 }

@@ -308,7 +308,9 @@ fn sets_of_chunks_count_and_combine() {
 }
 
 fn any_manifest() -> impl Strategy<Value = Manifest> {
-    let file = ("[a-zA-Z0-9]{1,6}(/[a-z0-9]{1,4}){0,3}", any::<bool>(), 0u64..300_000);
+    let path = "[a-zA-Z0-9]{1,6}(/[a-z0-9]{1,4}){0,3}";
+    let path = path.prop_filter("a device's name", |path: &String| FilePath::new(path).is_ok());
+    let file = (path, any::<bool>(), 0u64..300_000);
     (prop::collection::vec(file, 1..12), "[a-z0-9]{1,20}", "\\PC{1,40}", 0u32..5, 0u32..5).prop_map(
         |(files, name, title, min, max)| {
             let mut files: Vec<_> = files

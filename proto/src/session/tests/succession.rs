@@ -355,9 +355,13 @@ fn a_vote_for_the_last_term_does_not_end_elections() {
         epoch: u64::MAX,
         candidate: contact(&world.identities[0], "m"),
     };
-    let r = request(&world, u32::MAX);
-    world.tell(1, Input::VoteAsked { from, request: r.clone() });
-    world.tell(1, Input::VoteAsked { from, request: r });
+    let last = request(&world, u32::MAX);
+    world.tell(1, Input::VoteAsked { from, request: last.clone() });
+    world.tell(1, Input::VoteAsked { from, request: last });
+    let next = request(&world, 1);
+    world.tell(1, Input::VoteAsked { from, request: next.clone() });
+    let answer = world.role(1).unwrap().vote_for(from, &next);
+    assert!(matches!(answer, VoteResponse::Refused { term, .. } if term < 10), "{answer:?}");
 }
 
 fn newcomer_without_telling_0() -> (World, crate::session::Change) {
@@ -402,7 +406,7 @@ fn a_member_does_not_bring_a_removed_one_back() {
     world.tell_host(Input::Remove(gone)).unwrap();
     world.settle();
     world.agree(&[0, 1, HOST]);
-    // a refresh that member 0 misses, brought by 1 with the removed member's entry
+    // A refresh that member 0 misses, brought by 1 with the removed member's entry.
     let due = world.host().due().unwrap();
     world.tick(due.since(world.now));
     let me = world.identities[0].peer();
@@ -455,7 +459,7 @@ fn who_has_no_slot_is_not_made_host_by_a_deposed_one() {
 #[test]
 fn a_commit_does_not_seat_two_in_one_place() {
     let (mut world, mut change) = newcomer_without_telling_0();
-    // the host gives the newcomer the number of member 1
+    // The host gives the newcomer the number of member 1.
     let other = world.member(1).slot().unwrap().clone();
     let forged = crate::rights::Slot { member: world.identities[3].peer(), ..(*other).clone() };
     let forged = sign(&forged, &world.host_identity).unwrap();
@@ -514,12 +518,11 @@ fn offers_have_a_pace() {
     let mut world = running(2, 2);
     let before = world.host().keys().unwrap().epoch();
     let from = world.identities[0].peer();
-    let mut first = world.host().expected_of(from).unwrap();
     for n in 0..20u8 {
+        let first = world.host().expected_of(from).unwrap();
         let offer = KeyOffer::new(&world.identities[0], &[n + 1; 32]).unwrap();
         let messages = vec![Message::Offer(offer.package().to_vec())];
-        let _ = world.try_step(HOST, Input::Message { from, term: 0, first, messages });
-        first += 1;
+        world.tell_host(Input::Message { from, term: 0, first, messages }).unwrap();
     }
     let after = world.host().keys().unwrap().epoch();
     assert!(after - before <= 4, "{} commits at one instant", after - before);
