@@ -36,7 +36,7 @@ impl CommitLog {
     /// What leads on from `epoch`, as much as fits into one answer; nothing if the next one is not here.
     #[must_use]
     pub fn after(&self, epoch: u64) -> Vec<Change> {
-        let next = self.changes.iter().position(|change| change.commit.epoch == epoch + 1);
+        let next = self.changes.iter().position(|change| Some(change.commit.epoch) == epoch.checked_add(1));
         let Some(next) = next else { return Vec::new() };
         let mut size = 0;
         let fits = |change: &&Change| {
@@ -73,6 +73,7 @@ mod tests {
         assert!(log.after(4).is_empty(), "5 is gone");
         assert_eq!(log.after(5).len(), MAX_COMMITS_SENT);
         assert!(log.after(MAX_COMMITS as u64 + 5).is_empty(), "nothing newer");
+        assert!(log.after(u64::MAX).is_empty(), "whatever is asked");
     }
 
     #[test]

@@ -134,8 +134,8 @@ fn a_host_hands_over_and_the_next_one_goes_on_inviting() {
     join(&eve, &session);
     let refused = eve.wait_state(&session, "refused");
     assert!(refused["why"].as_str().is_some_and(|why| why.contains("no copies left")), "{refused:#}");
-    let now = ann.session(&session);
-    assert_eq!(member(&now, &dora)["state"], "joined", "{now:#}");
+    let joined = |now: &Value| member(now, &dora)["state"] == "joined";
+    let now = ann.wait_session(&session, "dora to have joined", joined);
     let left: Vec<_> = items(&now, "members").iter().filter(|one| one["peer"] == cast.host.peer()).collect();
     assert_eq!(left[0]["state"], "left", "{now:#}");
 }
