@@ -113,6 +113,8 @@ pub struct Change {
 pub struct HandOver {
     /// The host's own vote for its successor.
     pub vote: Signed<Vote>,
+    /// The group as it is now: from here on the host lets nobody in.
+    pub roster: Roster,
     /// The copies that are left, if they can be handed over.
     pub copies: Option<HandedCopies>,
 }

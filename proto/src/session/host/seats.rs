@@ -163,6 +163,9 @@ impl Host {
             None
         } else if ended {
             Some((SeatState::Refused, "the session has ended".to_owned()))
+        } else if self.office.is_handed_over() {
+            let why = "another member is about to be the host: wait for its invitation";
+            Some((SeatState::Refused, why.to_owned()))
         } else if !matches!(seat.state, SeatState::Invited | SeatState::Expired) {
             Some((seat.state, "the invitation does not stand any more".to_owned()))
         } else if seat.state == SeatState::Expired || seat.expires <= now {

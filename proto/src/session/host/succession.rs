@@ -47,6 +47,11 @@ pub(in crate::session) struct Won {
 }
 
 impl Office {
+    /// Whether there is a successor, who may not know of anybody whom this host lets in now.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.successor.is_some()
+    }
+
     pub(super) fn mandates(&self) -> Vec<Mandate> {
         self.mandates.clone()
     }
@@ -195,7 +200,7 @@ impl Host {
         let copies = handed
             .map(|handed| HandedCopies { handover: handed.handover.to_signed(), released: handed.released });
         self.office.successor = Some(peer);
-        let message = HandOver { vote, copies };
+        let message = HandOver { vote, roster: self.roster(context), copies };
         self.with_channel(peer, |channel| channel.say(Message::HandOver(Box::new(message)), now));
         Ok(())
     }

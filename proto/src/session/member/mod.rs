@@ -399,7 +399,9 @@ impl Member {
             Message::Welcome(admission) if self.state.in_group() => {
                 self.welcomed(*admission, context, outputs)?;
             }
-            Message::HandOver(hand_over) if self.state.in_group() => self.inherit(*hand_over),
+            Message::HandOver(hand_over) if self.state.in_group() => {
+                self.inherit(*hand_over, context, outputs)?;
+            }
             Message::Claim(claim) => self.claimed(*claim, context, outputs)?,
             // Anything else is out of step, or meant for a host.
             _ => {}

@@ -275,8 +275,8 @@ impl Member {
         self.succession.newest = self.succession.newest.max(term.min(newest.saturating_add(1)));
         self.keys.heard_of(request.epoch, context.now);
         let knows_enough = request.epoch >= self.keys.epoch();
-        let lost = self.has_lost_host(context.now) && !self.suspended_by_host;
-        if !is_later || !knows_enough || !lost || self.has_just_voted(context.now) {
+        if !is_later || !knows_enough || !self.has_lost_host(context.now) || self.has_just_voted(context.now)
+        {
             return Ok(());
         }
         self.succession.campaign = None;
@@ -350,10 +350,17 @@ impl Member {
     }
 
     /// The host makes this node the host.
-    pub(super) fn inherit(&mut self, hand_over: HandOver) {
+    pub(super) fn inherit(
+        &mut self,
+        hand_over: HandOver,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        self.take_roster(hand_over.roster.clone(), context, outputs)?;
         if matches!(self.state, MemberState::Ready | MemberState::Running) {
             self.succession.inherited = Some(hand_over);
         }
+        Ok(())
     }
 
     /// The office, by the host's own word, with whatever copies it brings.
