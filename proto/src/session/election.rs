@@ -171,20 +171,23 @@ impl Known {
         let Mandate { term, host, ref votes } = *mandate;
         // Of the same term the one before the other in the agreed order is host: whoever asks looks at that.
         let is_later = term > self.term || (term == self.term && host != self.host);
-        let is_known = host == self.host || self.voters.contains(&host);
-        if !is_later || !is_known || term >= END_OF_TERMS {
+        if !is_later || term >= END_OF_TERMS {
             return;
         }
+        let is_known = host == self.host || self.voters.contains(&host);
         let claimant = Claimant { session: self.session, term, peer: host };
         let known: BTreeSet<PeerId> = self.voters.iter().copied().chain([self.host]).collect();
         let mut voted = voters(votes, claimant, &known);
         // The host itself goes on in a later term, or hands over.
         let is_its_word = voted.remove(&self.host);
         let is_back = self.deposed == Some(host) && voted.contains(&host);
-        let is_elected = is_enough(voted.len(), self.voters.len());
+        let is_elected = is_known && is_enough(voted.len(), self.voters.len());
         if (term > self.term && (is_its_word || is_back)) || is_elected {
             let before = std::mem::replace(&mut self.host, host);
-            self.deposed = Some(before).filter(|_| is_elected && !is_its_word && !is_back);
+            self.deposed = match is_its_word {
+                true => self.deposed,
+                false => Some(before).filter(|_| is_elected && !is_back),
+            };
             self.term = term;
             self.voters.insert(before);
             self.voters.remove(&host);
@@ -205,6 +208,12 @@ pub(super) fn voters(
         known.contains(&voter) && named.insert(voter)
     });
     votes.filter_map(|vote| vote_for(vote, claimant)).collect()
+}
+
+/// Who was host before the last election, whoever has handed over to whom since; of the hosts before this one.
+pub(super) fn deposed(mandates: &[Mandate], former_hosts: &[PeerId]) -> Option<PeerId> {
+    let since = mandates.iter().rev().position(Mandate::is_election)?;
+    former_hosts.iter().rev().nth(since).copied()
 }
 
 /// The newest mandates, with one more.

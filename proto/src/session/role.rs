@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry,
-    election::{Claimant, Known, LEAST_VOTES, Mandate, Vote, VoteRequest, VoteResponse, voters},
+    election::{
+        Claimant, Known, LEAST_VOTES, MAX_MANDATES, Mandate, Vote, VoteRequest, VoteResponse, voters,
+    },
     host::Won,
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
@@ -262,6 +264,13 @@ impl Role {
         {
             self.follow(*from, *term, claim, context, &mut outputs);
             self.reclaim(*from, *term, claim, context, &mut outputs)?;
+            // Between two who are both host of one term, nothing else is said.
+            if self.as_member().is_none_or(|member| (member.host().peer, member.term()) != (*from, *term)) {
+                if let Self::Host(host) = self {
+                    host.handle(Input::Tick, context, &mut outputs)?;
+                }
+                return Ok(outputs);
+            }
         }
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Self::Member(member) = self
@@ -300,7 +309,7 @@ impl Role {
         let known = self.known(me);
         let by_some = || {
             let last = mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
-            last.is_some_and(|mandate| voters(&mandate.votes, claimant, &known.voters).len() >= LEAST_VOTES)
+            last.is_some_and(|mandate| voters(&mandate.votes, claimant, &known.voters).contains(&from))
         };
         known.is_led_to(claimant, mandates) || by_some()
     }
@@ -334,7 +343,7 @@ impl Role {
         }
     }
 
-    /// Some members could not hear this host and elected another one, while the group went on, and grew, here: most
+    /// Some members could not hear this host and elected another one, while the group went on, and changed, here: most
     /// of it did not vote. Nobody is to be left behind: this host goes on, in a term after theirs.
     fn reclaim(
         &mut self,
@@ -348,9 +357,19 @@ impl Role {
         let claimant = Claimant { session: host.session(), term, peer: from };
         let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
         let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
-        let mandate = claim.mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
-        let votes = mandate.map_or(0, |mandate| voters(&mandate.votes, claimant, &host.voters()).len());
-        if !named || !is_near || votes < LEAST_VOTES || host.state() == HostState::Ended {
+        let ever_in: BTreeSet<PeerId> = host.seats().keys().copied().collect();
+        // The claimant's own election, or that of a host who has handed over to it since.
+        let is_election = |mandate: &Mandate| {
+            let Mandate { term, host: peer, ref votes } = *mandate;
+            let elected = Claimant { session: claimant.session, term, peer };
+            let voted = voters(votes, elected, &ever_in);
+            term >= host.term() && voted.len() >= LEAST_VOTES && voted.contains(&peer)
+        };
+        let is_last = claim.mandates.last().is_some_and(|last| (last.term, last.host) == (term, from));
+        let is_meant = named && is_near && is_last && host.voters().contains(&from);
+        let is_meant = is_meant && claim.mandates.iter().take(MAX_MANDATES).any(is_election);
+        // Whoever claims again and again gets no more of it than one.
+        if !is_meant || host.state() == HostState::Ended || host.is_new(context.now) {
             return Ok(());
         }
         let (session, me) = (host.session(), context.me.peer);

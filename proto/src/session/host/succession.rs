@@ -16,11 +16,12 @@ use crate::{
     rights::{Handover, Signed, Slot, Verified, sign},
     session::{
         Contact, Message, Roster, RosterEntry, SeatState,
-        election::{Mandate, Vote, with_mandate},
+        election::{Mandate, Vote, deposed, with_mandate},
         message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
     },
+    time::Timestamp,
 };
 
 /// The host's office.
@@ -34,6 +35,8 @@ pub(super) struct Office {
     slot: Option<Verified<Slot>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
+    /// Since when.
+    since: Option<Timestamp>,
     /// Why it is host, for those who have not heard; none for the first.
     mandates: Vec<Mandate>,
 }
@@ -58,7 +61,15 @@ impl Office {
 
     /// Of the ticket's host.
     pub(super) fn first(takeover: Duration) -> Self {
-        Self { term: 0, takeover, former: Vec::new(), slot: None, successor: None, mandates: Vec::new() }
+        Self {
+            term: 0,
+            takeover,
+            former: Vec::new(),
+            slot: None,
+            successor: None,
+            since: None,
+            mandates: Vec::new(),
+        }
     }
 
     pub(super) fn term(&self) -> u32 {
@@ -99,10 +110,14 @@ impl Host {
         self.office.takeover
     }
 
+    /// Whether it has only just come into office.
+    pub(in crate::session) fn is_new(&self, now: Timestamp) -> bool {
+        self.office.since.is_some_and(|since| since <= now && since + self.office.takeover > now)
+    }
+
     /// Who was host before, if that one was thought lost.
     pub(in crate::session) fn deposed(&self) -> Option<PeerId> {
-        let is_elected = self.office.mandates.last().is_some_and(Mandate::is_election);
-        self.office.former.last().copied().filter(|_| is_elected)
+        deposed(&self.office.mandates, &self.office.former)
     }
 
     /// Who was host before.
@@ -144,7 +159,15 @@ impl Host {
             seats,
             running_since: estate.running_since,
             keys: Keys::default(),
-            office: Office { term, takeover, former, slot, successor: None, mandates },
+            office: Office {
+                term,
+                takeover,
+                former,
+                slot,
+                successor: None,
+                since: Some(context.now),
+                mandates,
+            },
         };
         host.keys.inherit(estate.commits);
         let in_group = host.voters();

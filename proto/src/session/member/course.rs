@@ -1,6 +1,6 @@
 //! Receiving, running, pausing, leaving (ST16, 23-29), and the receipts for it.
 
-use super::{Member, MemberError, MemberState};
+use super::{MAX_GIVEN_BACK, Member, MemberError, MemberState};
 use crate::{
     rights::{Receipt, ReceiptKind, Release, sign},
     session::{
@@ -28,6 +28,7 @@ impl Member {
                 .verify()
                 .ok()
                 .filter(|slot| slot.member == self.me && slot.check(&self.ticket).is_ok())
+                .filter(|slot| !self.gave_back.contains(&slot.hash()))
                 .map(Some),
         };
         let Some(slot) = slot else {
@@ -166,6 +167,9 @@ impl Member {
         };
         let release = sign(&release, context.identity)?;
         self.channel.say(Message::Release(release.to_signed()), context.now);
+        self.gave_back.push(slot.hash());
+        let excess = self.gave_back.len().saturating_sub(MAX_GIVEN_BACK);
+        self.gave_back.drain(..excess);
         (self.slot, self.gives_back) = (None, false);
         Ok(())
     }

@@ -85,6 +85,7 @@ impl Member {
             running_since: None,
             why: None,
             gives_back: false,
+            gave_back: Vec::new(),
             channel: Channel::default(),
             keys: Keys::default(),
             succession: Succession::new(term),

@@ -130,7 +130,11 @@ impl Keys {
     }
 
     /// The term's keys are of the past. The offer stays: it may be the one that went along with this node's vote.
-    pub(super) fn begin_term(&mut self) {
+    /// Those of another host of the `same` term are good for nothing.
+    pub(super) fn begin_term(&mut self, same: bool) {
+        if same {
+            self.current = None;
+        }
         (self.pull_at, self.pulls, self.wanted) = (None, 0, 0);
     }
 }

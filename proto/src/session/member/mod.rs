@@ -33,7 +33,7 @@ use super::{
 use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
-    ids::SessionId,
+    ids::{SessionId, SlotHash},
     rights::{Right, Slot, Ticket, Verified},
     time::Timestamp,
 };
@@ -60,10 +60,15 @@ pub struct Member {
     why: Option<String>,
     /// The copy is discarded, and the slot goes back as soon as no other session uses it.
     gives_back: bool,
+    /// Slots that this node gave back: it is not let in by them again. The newest [`MAX_GIVEN_BACK`].
+    gave_back: Vec<SlotHash>,
     channel: Channel,
     keys: Keys,
     succession: Succession,
 }
+
+/// Most slots that a node gave back in one session and remembers.
+const MAX_GIVEN_BACK: usize = 32;
 
 /// How far the member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
         election::{
-            Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_TERMS_AHEAD, Mandate, Vote, VoteRequest,
+            self, Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_TERMS_AHEAD, Mandate, Vote, VoteRequest,
             VoteResponse, is_enough, vote_for, with_mandate,
         },
         host::Won,
@@ -389,8 +389,7 @@ impl Member {
 
     /// What it takes to convince this node of another host.
     pub(in crate::session) fn known(&self) -> Known {
-        let is_elected = self.succession.mandates.last().is_some_and(Mandate::is_election);
-        let deposed = self.former_hosts().last().copied().filter(|_| is_elected);
+        let deposed = election::deposed(&self.succession.mandates, self.former_hosts());
         let (session, term, host) = (self.session, self.term(), self.host().peer);
         Known { session, term, host, deposed, voters: self.voters() }
     }
@@ -454,6 +453,7 @@ impl Member {
             running_since: estate.running_since,
             why: None,
             gives_back: false,
+            gave_back: Vec::new(),
             channel: Channel::default(),
             keys,
             succession,
@@ -464,7 +464,7 @@ impl Member {
     pub(in crate::session) fn follow(&mut self, term: u32, host: Contact, now: Timestamp) {
         self.invited.host = host.bounded();
         self.channel = Channel::default();
-        self.keys.begin_term();
+        self.keys.begin_term(term == self.term());
         self.succession.begin_term(term, now);
     }
 
