@@ -47,7 +47,7 @@ macro_rules! table {
             session: Session(wire::SESSION), SessionRequest[2 * MIB] => SessionResponse[4 * KIB];
             updates: Updates(wire::UPDATES), UpdatesRequest[64 * KIB] => UpdatesResponse[2 * MIB];
             commits: Commits(wire::COMMITS), CommitsRequest[KIB] => CommitsResponse[2 * MIB];
-            vote: Vote(wire::VOTE), Box<VoteRequest>[512 * KIB] => Box<VoteResponse>[16 * KIB];
+            vote: Vote(wire::VOTE), Box<VoteRequest>[16 * KIB] => Box<VoteResponse>[16 * KIB];
             billing: Billing(wire::BILLING), Box<BillingRequest>[64 * KIB] => Box<BillingResponse>[64 * KIB];
         }
     };

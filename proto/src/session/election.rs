@@ -95,8 +95,6 @@ pub struct VoteRequest {
     pub epoch: u64,
     /// The candidate, as the others are to see it.
     pub candidate: Contact,
-    /// Only for a host that was deposed and does not know: why it was. At most [`MAX_MANDATES`].
-    pub mandates: Vec<Mandate>,
 }
 
 /// The answer.

@@ -357,12 +357,20 @@ impl Role {
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
         let Self::Host(host) = self else { return Ok(()) };
+        let claimant = Claimant { session: host.session(), term, peer: from };
         let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
         let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
+        let ever_in: BTreeSet<PeerId> = host.seats().keys().copied().collect();
+        // The claimant's own election, or that of a host who has handed over to it since.
+        let is_election = |mandate: &Mandate| {
+            let Mandate { term, host: peer, ref votes } = *mandate;
+            let elected = Claimant { session: claimant.session, term, peer };
+            let voted = voters(votes, elected, &ever_in);
+            term >= host.term() && voted.len() >= LEAST_VOTES && voted.contains(&peer)
+        };
         let is_last = claim.mandates.last().is_some_and(|last| (last.term, last.host) == (term, from));
         let is_meant = named && is_near && is_last && host.voters().contains(&from);
-        // The claimant's own election, or that of a host who has handed over to it since.
-        let is_meant = is_meant && Self::is_outvoted(host, &claim.mandates);
+        let is_meant = is_meant && claim.mandates.iter().take(MAX_MANDATES).any(is_election);
         // Whoever claims again and again gets no more of it than one.
         if is_meant && host.state() != HostState::Ended && !host.is_new(context.now) {
             self.go_on(term + 1, context, outputs)?;
@@ -381,21 +389,10 @@ impl Role {
         let Self::Host(host) = self else { return Ok(()) };
         let is_near = (host.term() + 1..host.term().saturating_add(MAX_LEAP)).contains(&request.term);
         let is_meant = is_near && request.session == host.session() && host.voters().contains(&from);
-        let is_meant = is_meant && Self::is_outvoted(host, &request.mandates);
         if is_meant && host.state() != HostState::Ended && !host.is_new(context.now) {
             self.go_on(request.term, context, outputs)?;
         }
         Ok(())
-    }
-
-    /// Whether some who are or were in this host's group have voted for another one.
-    fn is_outvoted(host: &Host, mandates: &[Mandate]) -> bool {
-        let ever_in: BTreeSet<PeerId> = host.seats().keys().copied().collect();
-        mandates.iter().take(MAX_MANDATES).any(|mandate| {
-            let elected = Claimant { session: host.session(), term: mandate.term, peer: mandate.host };
-            let voted = voters(&mandate.votes, elected, &ever_in);
-            mandate.term >= host.term() && voted.len() >= LEAST_VOTES && voted.contains(&mandate.host)
-        })
     }
 
     /// This host is host in a later term, by its own word.

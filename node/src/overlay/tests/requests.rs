@@ -63,8 +63,7 @@ async fn requests_of_each_protocol_are_answered() {
         let commits = Request::Commits(CommitsRequest { session: SessionId([1; 16]), after: 5 });
         assert!(matches!(ask(commits).await, Response::Commits(got) if got.newest == 6));
         let candidate = Contact { peer: peer(1), name: "Ann".into(), addresses: Vec::new() };
-        let vote =
-            VoteRequest { session: SessionId([1; 16]), term: 2, epoch: 4, candidate, mandates: Vec::new() };
+        let vote = VoteRequest { session: SessionId([1; 16]), term: 2, epoch: 4, candidate };
         let vote = ask(Request::Vote(Box::new(vote))).await;
         assert!(
             matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3 }))

@@ -176,7 +176,7 @@ impl Rogue {
 
     async fn asks_for_vote(&self, peer: PeerId, session: SessionId) -> VoteResponse {
         let candidate = contact(self.peer());
-        let request = VoteRequest { session, term: 1, epoch: u64::MAX, candidate, mandates: Vec::new() };
+        let request = VoteRequest { session, term: 1, epoch: u64::MAX, candidate };
         match self.asks(peer, Request::Vote(Box::new(request))).await {
             Response::Vote(response) => *response,
             other => panic!("another protocol's answer: {other:?}"),

@@ -224,7 +224,6 @@ impl Member {
             term: campaign.term,
             epoch: self.keys.epoch(),
             candidate: context.me.clone(),
-            mandates: Vec::new(),
         };
         for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
             outputs.push(Output::AskVote { of, request: request.clone() });
@@ -246,9 +245,8 @@ impl Member {
         if is_meant && self.has_lost_host(context.now) {
             let (session, epoch, candidate) = (self.session, self.keys.epoch(), context.me.clone());
             let term = self.newest_term().saturating_add(1);
-            let mandates = self.succession.mandates.clone();
-            let request = VoteRequest { session, term, epoch, candidate, mandates };
-            outputs.push(Output::AskVote { of: from, request });
+            outputs
+                .push(Output::AskVote { of: from, request: VoteRequest { session, term, epoch, candidate } });
         }
     }
 

@@ -172,7 +172,6 @@ fn members_that_still_hear_their_host_give_no_vote() {
         term: 1,
         epoch: u64::MAX,
         candidate: contact(&world.identities[0], "m"),
-        mandates: Vec::new(),
     };
     let from = world.identities[0].peer();
     world.tell(1, Input::VoteAsked { from, request: request.clone() });
@@ -189,7 +188,6 @@ fn one_vote_a_term_also_after_a_crash() {
         term: 1,
         epoch: u64::MAX,
         candidate: contact(&world.identities[i], "m"),
-        mandates: Vec::new(),
     };
     let (one, other) = (world.identities[0].peer(), world.identities[2].peer());
     let (for_one, for_other) = (ask(&world, 0), ask(&world, 2));
@@ -356,7 +354,6 @@ fn a_vote_for_the_last_term_does_not_end_elections() {
         term,
         epoch: u64::MAX,
         candidate: contact(&world.identities[0], "m"),
-        mandates: Vec::new(),
     };
     let last = request(&world, u32::MAX);
     world.tell(1, Input::VoteAsked { from, request: last.clone() });
