@@ -298,8 +298,6 @@ impl Host {
             Input::Accept | Input::Decline(_) | Input::Leave | Input::Discard | Input::DiscardLater => {
                 return Err(StepError::NotMember);
             }
-            // Somebody has not heard of the term: it was put out meanwhile.
-            Input::Message { from, term, .. } if term < self.office.term() => self.meets(from, context),
             // Of another term, or what members do with one another.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
             Input::VoteAsked { from, .. } => self.meets(from, context),
