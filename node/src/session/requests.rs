@@ -29,14 +29,7 @@ impl Driver {
         let is_partner = role.expected_of(from, request.term).is_some();
         let begins_term = !is_partner && begins_term(role, &request);
         if !is_partner && !begins_term {
-            let (term, first, is_stale) = (request.term, request.first, request.term < role.term());
-            let answer = self.out_of_term(from, &request);
-            if is_stale && answer == SessionResponse::Later {
-                // That somebody is there who was host before may matter, not what it says.
-                let messages = Vec::new();
-                self.input_or_log(session, Input::Message { from, term, first, messages }).await;
-            }
-            return answer;
+            return self.out_of_term(from, &request);
         }
         if begins_term && !role.believes(self.context.me(), from, request.term, &request.messages) {
             self.oddities.tell(session, from, Odd::Claim);

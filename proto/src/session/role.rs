@@ -272,9 +272,6 @@ impl Role {
                 return Ok(outputs);
             }
         }
-        if let Input::VoteAsked { from, request } = &input {
-            self.recall(*from, request, context, &mut outputs)?;
-        }
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Self::Member(member) = self
             && let Some(anew) = member.invited_by_successor(*from, *term, messages, context.now)
@@ -372,45 +369,15 @@ impl Role {
         let is_meant = named && is_near && is_last && host.voters().contains(&from);
         let is_meant = is_meant && claim.mandates.iter().take(MAX_MANDATES).any(is_election);
         // Whoever claims again and again gets no more of it than one.
-        if is_meant && host.state() != HostState::Ended && !host.is_new(context.now) {
-            self.go_on(term + 1, context, outputs)?;
+        if !is_meant || host.state() == HostState::Ended || host.is_new(context.now) {
+            return Ok(());
         }
-        Ok(())
-    }
-
-    /// A member that has followed somebody else, and lost that one too, hears of this host again: both go on together.
-    fn recall(
-        &mut self,
-        from: PeerId,
-        request: &VoteRequest,
-        context: &mut Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
-        let Self::Host(host) = self else { return Ok(()) };
-        let is_near = (host.term() + 1..host.term().saturating_add(MAX_LEAP)).contains(&request.term);
-        let is_meant = is_near && request.session == host.session() && host.voters().contains(&from);
-        if is_meant && host.state() != HostState::Ended && !host.is_new(context.now) {
-            self.go_on(request.term, context, outputs)?;
-        }
-        Ok(())
-    }
-
-    /// This host is host in a later term, by its own word.
-    fn go_on(
-        &mut self,
-        term: u32,
-        context: &mut Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
-        let Self::Host(host) = self else { return Ok(()) };
         let (session, me) = (host.session(), context.me.peer);
-        let vote = Vote { session, term, candidate: me, voter: me, at: context.now };
+        let vote = Vote { session, term: term + 1, candidate: me, voter: me, at: context.now };
         let votes = vec![sign(&vote, context.identity)?.to_signed()];
-        let mandate = Mandate { term, host: me, votes };
+        let mandate = Mandate { term: term + 1, host: me, votes };
         let won = Won { mandate, packages: BTreeMap::new() };
-        let unheard = host.unheard();
-        let mut host = Host::succeed(host.estate(), won, context, outputs)?;
-        host.put_out_again(&unheard, context, outputs)?;
+        let host = Host::succeed(host.estate(), won, context, outputs)?;
         *self = Self::Host(Box::new(host));
         Ok(())
     }

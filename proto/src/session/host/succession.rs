@@ -189,26 +189,6 @@ impl Host {
         self.with_channel(to, |channel| channel.say(Message::Claim(Box::new(claim)), context.now));
     }
 
-    /// Who was put out, and has not taken that yet.
-    pub(in crate::session) fn unheard(&self) -> Vec<PeerId> {
-        let is_unheard = |seat: &Seat| !seat.state.in_group() && !seat.channel.is_idle() && seat.has_slot();
-        self.seats.iter().filter(|(_, seat)| is_unheard(seat)).map(|(peer, _)| *peer).collect()
-    }
-
-    /// These are told in this term.
-    pub(in crate::session) fn put_out_again(
-        &mut self,
-        peers: &[PeerId],
-        context: &mut Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
-        for peer in peers {
-            self.claim(*peer, None, context);
-            self.with_channel(*peer, |channel| channel.say(Message::Remove, context.now));
-        }
-        self.finish_step(context, outputs)
-    }
-
     /// Somebody who was put out, and whom the host that did so could not tell any more, looks for a host.
     pub(super) fn meets(&mut self, from: PeerId, context: &Context<'_>) {
         let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();

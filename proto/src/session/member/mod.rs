@@ -349,9 +349,8 @@ impl Member {
             Input::Invite(_) | Input::Remove(_) | Input::Start | Input::End | Input::HandOver(_) => {
                 return Err(StepError::NotHost);
             }
-            Input::Message { from, term, .. } => self.hears_the_deposed(from, term, context, outputs),
             // Of another term, of somebody who is not the host, or out of season.
-            Input::Taken { .. } | Input::Rejected { .. } => {}
+            Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
             Input::Reachable(_) | Input::ReceptionFailed(_) => {}
         }
         let term = self.term();

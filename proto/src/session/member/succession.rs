@@ -232,24 +232,6 @@ impl Member {
         Ok(())
     }
 
-    /// The host before the last election is there after all, and the one after it is not: that one learns from this
-    /// question that it was deposed, and goes on as host.
-    pub(super) fn hears_the_deposed(
-        &self,
-        from: PeerId,
-        term: u32,
-        context: &Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) {
-        let is_meant = term < self.term() && self.known().deposed == Some(from) && self.state.in_group();
-        if is_meant && self.has_lost_host(context.now) {
-            let (session, epoch, candidate) = (self.session, self.keys.epoch(), context.me.clone());
-            let term = self.newest_term().saturating_add(1);
-            outputs
-                .push(Output::AskVote { of: from, request: VoteRequest { session, term, epoch, candidate } });
-        }
-    }
-
     /// A new term, with this node's own vote.
     fn begin_campaign(&mut self, context: &Context<'_>) -> Result<Campaign, StepError> {
         let term = self.newest_term().saturating_add(1);
