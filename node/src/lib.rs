@@ -22,6 +22,7 @@ pub mod content;
 pub mod context;
 pub mod group;
 pub mod home;
+mod log_pace;
 mod node;
 pub mod overlay;
 pub mod program;

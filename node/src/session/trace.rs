@@ -5,12 +5,11 @@
 //! The idea: whoever is refused chooses how often it is refused, and must not choose how long the log gets. So of one
 //! kind there is at most a line a second, with the number of those left out.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parlor_proto::{identity::PeerId, ids::SessionId, session::step::Refused};
 
-/// Between two lines of one kind.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::log_pace::LogPace;
 
 /// What another node tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,14 +40,7 @@ impl From<Refused> for Odd {
 
 /// Of all sessions of this node.
 #[derive(Debug, Default)]
-pub(super) struct Oddities([Kind; 6]);
-
-#[derive(Debug, Default)]
-struct Kind {
-    /// The last line.
-    told: Option<Instant>,
-    untold: u64,
-}
+pub(super) struct Oddities([LogPace; 6]);
 
 impl Oddities {
     /// Notes it in the log, unless that has just been done. A warning is what no honest node does.
@@ -80,19 +72,14 @@ impl Oddities {
 
     /// How many were left out since the last line, if there is to be one now.
     fn due(&mut self, what: Odd, now: Instant) -> Option<u64> {
-        let kind = &mut self.0[what as usize];
-        if kind.told.is_some_and(|told| now.duration_since(told) < PAUSE) {
-            kind.untold += 1;
-            return None;
-        }
-        kind.told = Some(now);
-        Some(std::mem::take(&mut kind.untold))
+        self.0[what as usize].due(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_pace::PAUSE;
 
     #[test]
     fn who_tries_often_does_not_fill_the_log() {

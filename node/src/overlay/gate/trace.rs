@@ -5,13 +5,12 @@
 //! The idea: a refused peer chooses how often it is refused, and must not choose how long the log gets. So of
 //! one kind of refusal there is at most a line a second for each group, with the number of those left out.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use libp2p::PeerId;
 use parlor_proto::ids::SessionId;
 
-/// Between two lines of one kind, of one group.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::log_pace::LogPace;
 
 /// Why something did not get through the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,14 +29,7 @@ pub(super) enum Refusal {
 
 /// Of one group.
 #[derive(Debug, Default)]
-pub(super) struct Refusals([Kind; 5]);
-
-#[derive(Debug, Default)]
-struct Kind {
-    /// The last line.
-    told: Option<Instant>,
-    untold: u64,
-}
+pub(super) struct Refusals([LogPace; 5]);
 
 impl Refusals {
     /// Notes it in the log, unless that has just been done. A warning is what only a rogue does.
@@ -64,19 +56,14 @@ impl Refusals {
 
     /// How many were left out since the last line, if there is to be one now.
     fn due(&mut self, what: Refusal, now: Instant) -> Option<u64> {
-        let kind = &mut self.0[what as usize];
-        if kind.told.is_some_and(|told| now.duration_since(told) < PAUSE) {
-            kind.untold += 1;
-            return None;
-        }
-        kind.told = Some(now);
-        Some(std::mem::take(&mut kind.untold))
+        self.0[what as usize].due(now)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log_pace::PAUSE;
 
     #[test]
     fn who_is_refused_often_does_not_fill_the_log() {
