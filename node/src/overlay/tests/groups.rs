@@ -44,24 +44,30 @@ impl Node {
     }
 }
 
+/// Three nodes that listen there, in one group: a chain, the two ends are not connected.
+async fn chain(listen: &str) -> [Node; 3] {
+    let mut nodes =
+        [Node::start(1, listen).await, Node::start(2, listen).await, Node::start(3, listen).await];
+    let peers = nodes.each_ref().map(Node::peer);
+    nodes[0].meets(&nodes[1]).await;
+    nodes[2].meets(&nodes[1]).await;
+    for end in [0, 2] {
+        nodes[end].overlay.connect(peers[1]).await.unwrap();
+    }
+    for node in &nodes {
+        node.overlay.group_open(SESSION, peers.to_vec()).await;
+    }
+    nodes[0].sees(peers[1]).await;
+    nodes[2].sees(peers[1]).await;
+    nodes[1].sees(peers[0]).await;
+    nodes
+}
+
 #[tokio::test]
 async fn a_group_of_three_talks_and_one_leaves() {
     for listen in [TCP, QUIC] {
-        let mut nodes =
-            [Node::start(1, listen).await, Node::start(2, listen).await, Node::start(3, listen).await];
+        let mut nodes = chain(listen).await;
         let peers = nodes.each_ref().map(Node::peer);
-        // A chain: the two ends are not connected.
-        nodes[0].meets(&nodes[1]).await;
-        nodes[2].meets(&nodes[1]).await;
-        for end in [0, 2] {
-            nodes[end].overlay.connect(peers[1]).await.unwrap();
-        }
-        for node in &nodes {
-            node.overlay.group_open(SESSION, peers.to_vec()).await;
-        }
-        nodes[0].sees(peers[1]).await;
-        nodes[2].sees(peers[1]).await;
-        nodes[1].sees(peers[0]).await;
         let publish =
             async |node: &Node, text: &'static str| node.overlay.group_publish(SESSION, text.into()).await;
         publish(&nodes[0], "from one end").await.unwrap();
@@ -87,21 +93,8 @@ async fn a_group_of_three_talks_and_one_leaves() {
 #[tokio::test]
 async fn realtime_reaches_all_over_any_transport() {
     for listen in [TCP, QUIC] {
-        let mut nodes =
-            [Node::start(1, listen).await, Node::start(2, listen).await, Node::start(3, listen).await];
+        let mut nodes = chain(listen).await;
         let peers = nodes.each_ref().map(Node::peer);
-        // A chain: the two ends are not connected.
-        nodes[0].meets(&nodes[1]).await;
-        nodes[2].meets(&nodes[1]).await;
-        for end in [0, 2] {
-            nodes[end].overlay.connect(peers[1]).await.unwrap();
-        }
-        for node in &nodes {
-            node.overlay.group_open(SESSION, peers.to_vec()).await;
-        }
-        nodes[0].sees(peers[1]).await;
-        nodes[2].sees(peers[1]).await;
-        nodes[1].sees(peers[0]).await;
         for text in ["one", "two", "three"] {
             nodes[0].overlay.group_realtime(SESSION, text.into()).await.unwrap();
             for far in [1, 2] {
