@@ -20,8 +20,15 @@ use rand::seq::IteratorRandom as _;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Command, driver::Driver, trace::Odd};
-use crate::group::{Group, WeakGroup};
+use super::{
+    Command,
+    driver::{Driver, Run},
+    trace::Odd,
+};
+use crate::{
+    clock,
+    group::{Group, WeakGroup},
+};
 
 /// How many beacons fit into the time after which a host counts as lost: most may go lost.
 const BEACONS: u32 = 8;
@@ -151,11 +158,8 @@ impl Driver {
 
     /// Gives a vote, or says why not: once it is on disk.
     pub(super) async fn vote(&mut self, from: PeerId, request: VoteRequest) -> VoteResponse {
-        let refused = VoteResponse::Refused { term: 0, epoch: 0 };
         let session = request.session;
-        let known = self.runs.get(&session).is_some_and(|run| {
-            run.record.role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from))
-        });
+        let known = self.runs.get(&session).is_some_and(|run| run.record.role.is_near(from, &request));
         if !known && self.runs.contains_key(&session) {
             self.oddities.tell(session, from, Odd::Vote);
         }
@@ -164,9 +168,10 @@ impl Driver {
             || is_cheat
             || !self.input_or_log(session, Input::VoteAsked { from, request: request.clone() }).await
         {
-            return refused;
+            return VoteResponse::UNKNOWN;
         }
-        self.runs.get(&session).map_or(refused, |run| run.record.role.vote_for(from, &request))
+        let answer = |run: &Run| run.record.role.vote_for(self.context.me(), from, &request, clock::now());
+        self.runs.get(&session).map_or(VoteResponse::UNKNOWN, answer)
     }
 
     /// Somebody came onto the session's topic, or went.

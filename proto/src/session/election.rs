@@ -24,10 +24,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Contact;
 use crate::{
+    group::keys::KeyOffer,
     identity::PeerId,
     ids::{SessionId, VoteHash},
     rights::{
-        Item, Signed,
+        Item, Signed, Slot,
         claims::{ClaimError, Claims, key},
     },
     time::Timestamp,
@@ -84,17 +85,32 @@ impl Item for Vote {
     }
 }
 
-/// A candidate asks: may I be host?
+/// A candidate asks: may I be host? A host asks the same, when somebody has questioned that it is ([`super::host`]); and
+/// so does a member that has lost its host and wants nothing but to be found by one: in a term that is over, so that
+/// there is nothing to vote for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VoteRequest {
     /// Of which session.
     pub session: SessionId,
     /// In which term.
     pub term: u32,
-    /// The epoch of the candidate's keys: who knows a newer group does not vote for it.
+    /// The epoch of the candidate's keys: who knows a newer group does not vote for it. Of a host: of those to come.
     pub epoch: u64,
     /// The candidate, as the others are to see it.
     pub candidate: Contact,
+    /// Its right to be there, for those who do not know it; `None` only of the ticket's host.
+    pub slot: Option<Signed<Slot>>,
+    /// Whom it follows.
+    pub follows: Standing,
+}
+
+/// Who is host, as a node has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// In which term.
+    pub term: u32,
+    /// Who.
+    pub host: PeerId,
 }
 
 /// The answer.
@@ -114,7 +130,14 @@ pub enum VoteResponse {
         term: u32,
         /// The epoch that its keys are in.
         epoch: u64,
+        /// The host that it hears, or is.
+        hears: Option<Standing>,
     },
+}
+
+impl VoteResponse {
+    /// To somebody who is nobody here.
+    pub const UNKNOWN: Self = Self::Refused { term: 0, epoch: 0, hears: None };
 }
 
 /// Why somebody is host: the votes for it, or the one vote of the host before, who hands over.
@@ -134,6 +157,8 @@ pub const MAX_MANDATES: usize = 4;
 pub const END_OF_TERMS: u32 = 1 << 31;
 /// How far ahead of what a member knows a term may be to be voted for.
 pub const MAX_TERMS_AHEAD: u32 = 1 << 12;
+/// Most others that a node remembers to have met in one session though its host never told of them.
+pub(super) const MAX_MET: usize = 64;
 
 /// Whose claim it is.
 #[derive(Debug, Clone, Copy)]
@@ -242,6 +267,11 @@ pub(super) fn vote_for(vote: &Signed<Vote>, claimant: Claimant) -> Option<PeerId
     let vote = vote.clone().verify().ok()?;
     let named = Claimant { session: vote.session, term: vote.term, peer: vote.candidate };
     named.is(claimant).then_some(vote.voter)
+}
+
+/// Whether it is a KeyPackage of this peer's that stands up.
+pub(super) fn is_package(peer: PeerId, package: &[u8]) -> bool {
+    KeyOffer::check(peer, package).is_ok()
 }
 
 /// Whether so many votes make a host among `members`, the deposed host not counted.

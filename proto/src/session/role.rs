@@ -4,7 +4,7 @@
 //! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::Duration,
 };
@@ -12,11 +12,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry,
-    election::{
-        Claimant, Known, LEAST_VOTES, MAX_MANDATES, Mandate, Vote, VoteRequest, VoteResponse, voters,
-    },
-    host::Won,
+    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry, SeatState,
+    election::{Claimant, Known, Mandate, VoteRequest, VoteResponse, voters},
+    member::seated,
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
 };
@@ -24,13 +22,10 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    rights::{Slot, Ticket, Verified, sign},
+    rights::{Slot, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
-
-/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
-const MAX_LEAP: u32 = 1_024;
 
 /// One session, as this node has it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,10 +51,14 @@ pub(super) struct Estate {
     pub(super) takeover: Duration,
     /// How it came to the present host.
     pub(super) mandates: Vec<Mandate>,
+    /// The newest term heard of.
+    pub(super) newest: u32,
     /// Commits of before, for those who missed them.
     pub(super) commits: CommitLog,
     /// Everyone else who has or had a right to be there.
     pub(super) others: Vec<(Option<Verified<Slot>>, RosterEntry)>,
+    /// Those of them who were put out and have not taken that yet.
+    pub(super) untold: Vec<PeerId>,
 }
 
 impl Role {
@@ -231,14 +230,23 @@ impl Role {
 
     /// What a candidate is to be told, once it has asked ([`Input::VoteAsked`]).
     #[must_use]
-    pub fn vote_for(&self, from: PeerId, request: &VoteRequest) -> VoteResponse {
+    pub fn vote_for(&self, me: PeerId, from: PeerId, request: &VoteRequest, now: Timestamp) -> VoteResponse {
         match self {
-            Self::Member(member) => member.vote_for(from, request),
-            Self::Host(host) => {
-                let epoch = host.keys().map_or(0, |keys| keys.epoch());
-                VoteResponse::Refused { term: host.term(), epoch }
-            }
+            Self::Member(member) => member.vote_for(from, request, now),
+            Self::Host(host) => host.vote_for(me, from),
         }
+    }
+
+    /// Whether this peer is in the group, or shows that it could be: what others ask is not worth a step.
+    #[must_use]
+    pub fn is_near(&self, from: PeerId, request: &VoteRequest) -> bool {
+        let is_told = match self {
+            Self::Host(host) => host.seats().contains_key(&from),
+            Self::Member(member) => member.roster().any(|entry| entry.contact.peer == from),
+        };
+        let (slot, contact) = (request.slot.clone(), request.candidate.clone());
+        let entry = RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false };
+        is_told || (request.candidate.peer == from && seated(entry, self.ticket()).is_some())
     }
 
     /// A sign of a host at `now`, of no consequence for what is on disk.
@@ -262,8 +270,7 @@ impl Role {
         if let Input::Message { from, term, first: 0, messages } = &input
             && let Some(Message::Claim(claim)) = messages.first()
         {
-            self.follow(*from, *term, claim, context, &mut outputs);
-            self.reclaim(*from, *term, claim, context, &mut outputs)?;
+            self.follow(*from, *term, claim, context, &mut outputs)?;
             // Between two who are both host of one term, nothing else is said.
             if self.as_member().is_none_or(|member| (member.host().peer, member.term()) != (*from, *term)) {
                 if let Self::Host(host) = self {
@@ -306,12 +313,14 @@ impl Role {
             _ => return false,
         };
         let claimant = Claimant { session: self.session(), term, peer: from };
-        let known = self.known(me);
-        let by_some = || {
-            let last = mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
-            last.is_some_and(|mandate| voters(&mandate.votes, claimant, &known.voters).contains(&from))
-        };
-        known.is_led_to(claimant, mandates) || by_some()
+        let mut known = self.known(me);
+        if known.is_led_to(claimant, mandates) {
+            return true;
+        }
+        // Enough to be asked about, by whoever is host or has none.
+        known.voters.insert(from);
+        let last = mandates.last().filter(|mandate| (mandate.term, mandate.host) == (term, from));
+        last.is_some_and(|mandate| !voters(&mandate.votes, claimant, &known.voters).is_empty())
     }
 
     /// Somebody says that it is host now: this node follows it into its term, if that convinces.
@@ -320,18 +329,25 @@ impl Role {
         from: PeerId,
         term: u32,
         claim: &Claim,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
-    ) {
+    ) -> Result<(), StepError> {
         let claimant = Claimant { session: self.session(), term, peer: from };
         let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
         let me = context.me.peer;
-        if !named || !self.is_later(claimant) {
-            return;
+        let is_later = self.is_later(claimant);
+        if !named || (!is_later && self.as_host().is_none()) {
+            return Ok(());
         }
-        if !self.known(me).is_led_to(claimant, &claim.mandates) {
+        if !is_later || !self.is_convinced(me, claimant, &claim.mandates, context.now) {
             outputs.push(Output::Refused { from, what: Refused::Claim });
-            return;
+            return match self {
+                Self::Host(host) => host.questioned(claimant, claim, context, outputs),
+                Self::Member(member) => {
+                    member.heard_claim(from);
+                    Ok(())
+                }
+            };
         }
         match self {
             Self::Host(host) if host.state() == HostState::Ended => {}
@@ -341,45 +357,16 @@ impl Role {
             }
             Self::Member(member) => member.follow(term, claim.roster.host.clone(), context.now),
         }
+        Ok(())
     }
 
-    /// Some members could not hear this host and elected another one, while the group went on, and changed, here: most
-    /// of it did not vote. Nobody is to be left behind: this host goes on, in a term after theirs.
-    fn reclaim(
-        &mut self,
-        from: PeerId,
-        term: u32,
-        claim: &Claim,
-        context: &mut Context<'_>,
-        outputs: &mut Vec<Output>,
-    ) -> Result<(), StepError> {
-        let Self::Host(host) = self else { return Ok(()) };
-        let claimant = Claimant { session: host.session(), term, peer: from };
-        let named = (claim.roster.host.peer, claim.roster.term) == (from, term);
-        let is_near = (host.term()..host.term().saturating_add(MAX_LEAP)).contains(&term);
-        let ever_in: BTreeSet<PeerId> = host.seats().keys().copied().collect();
-        // The claimant's own election, or that of a host who has handed over to it since.
-        let is_election = |mandate: &Mandate| {
-            let Mandate { term, host: peer, ref votes } = *mandate;
-            let elected = Claimant { session: claimant.session, term, peer };
-            let voted = voters(votes, elected, &ever_in);
-            term >= host.term() && voted.len() >= LEAST_VOTES && voted.contains(&peer)
+    /// Whether this node would follow the claimant: by others' votes, or because it has decided so itself.
+    fn is_convinced(&self, me: PeerId, claimant: Claimant, mandates: &[Mandate], now: Timestamp) -> bool {
+        let has_chosen = match self {
+            Self::Host(host) => host.yields_to(claimant),
+            Self::Member(member) => member.has_chosen(claimant, now),
         };
-        let is_last = claim.mandates.last().is_some_and(|last| (last.term, last.host) == (term, from));
-        let is_meant = named && is_near && is_last && host.voters().contains(&from);
-        let is_meant = is_meant && claim.mandates.iter().take(MAX_MANDATES).any(is_election);
-        // Whoever claims again and again gets no more of it than one.
-        if !is_meant || host.state() == HostState::Ended || host.is_new(context.now) {
-            return Ok(());
-        }
-        let (session, me) = (host.session(), context.me.peer);
-        let vote = Vote { session, term: term + 1, candidate: me, voter: me, at: context.now };
-        let votes = vec![sign(&vote, context.identity)?.to_signed()];
-        let mandate = Mandate { term: term + 1, host: me, votes };
-        let won = Won { mandate, packages: BTreeMap::new() };
-        let host = Host::succeed(host.estate(), won, context, outputs)?;
-        *self = Self::Host(Box::new(host));
-        Ok(())
+        has_chosen || self.known(me).is_led_to(claimant, mandates)
     }
 
     /// A later term; or the same, of somebody before the present host in the agreed order.

@@ -280,7 +280,8 @@ impl World {
             }
             Load::Ask(request) => {
                 self.step(to, Input::VoteAsked { from, request: request.clone() }).unwrap();
-                self.role(to).map(|role| Load::Vote(role.vote_for(from, &request)))
+                let me = self.identity(to).peer();
+                self.role(to).map(|role| Load::Vote(role.vote_for(me, from, &request, self.now)))
             }
             Load::Vote(answer) => {
                 self.step(to, Input::VoteAnswered { from, answer }).unwrap();

@@ -112,6 +112,9 @@ impl World {
     }
 
     fn asked(&mut self, to: usize, session: SessionId, from: PeerId, request: VoteRequest) -> Option<Load> {
+        if !self.nodes[to].role(session)?.is_near(from, &request) {
+            return Some(Load::Vote(VoteResponse::UNKNOWN));
+        }
         let life = self.nodes[to].life;
         self.input(to, session, Input::VoteAsked { from, request: request.clone() });
         if !self.nodes[to].up || self.nodes[to].life != life {
@@ -122,7 +125,8 @@ impl World {
         if careless || sells {
             return self.votes_anyway(to, &request);
         }
-        Some(Load::Vote(self.nodes[to].role(session)?.vote_for(from, &request)))
+        let (me, shown) = (self.nodes[to].peer(), self.nodes[to].clock.shows(self.now));
+        Some(Load::Vote(self.nodes[to].role(session)?.vote_for(me, from, &request, shown)))
     }
 
     /// A vote for whoever asks.

@@ -222,9 +222,14 @@ impl World {
             return self.breaks(Invariant::Hosts, how);
         }
         let takeover = self.nodes[node].role(session).map_or(0, |role| role.takeover().as_millis() as u64);
+        let peer = self.nodes[node].peer();
+        // Whoever follows this one already loses no host.
         let steady = |at: &usize| {
             let held = self.nodes[*at].sessions.get(&session);
-            held.and_then(|held| held.run.hearing).is_some_and(|(since, last)| {
+            let follows = |held: &&super::node::Session| {
+                held.role.as_member().is_some_and(|member| member.host().peer == peer)
+            };
+            held.filter(|held| !follows(held)).and_then(|held| held.run.hearing).is_some_and(|(since, last)| {
                 since + takeover * 5 / 4 < self.now && last + takeover / 2 > self.now && self.nodes[*at].up
             })
         };

@@ -11,10 +11,12 @@
 //! - `seats`: who is asked, gets a copy, is ready, goes (ST14-18);
 //! - `course`: start, pause, end (ST19, 26-29);
 //! - `keys`: the group's keys follow the seats;
-//! - `succession`: how a host comes into office after another one, and goes out of it.
+//! - `succession`: how a host comes into office after another one, and goes out of it;
+//! - `poll`: whether it stays in office, when somebody else is host too.
 
 mod course;
 mod keys;
+mod poll;
 mod seats;
 mod succession;
 
@@ -229,7 +231,8 @@ impl Host {
         let going_on = self.state != HostState::Ended;
         let unanswered = |seat: &&Seat| seat.state == SeatState::Invited && going_on;
         let expiries = self.seats.values().filter(unanswered).map(|seat| seat.expires);
-        messages.chain(expiries).chain(self.refresh_due()).chain(self.offers_due()).min()
+        let keys = self.refresh_due().into_iter().chain(self.offers_due());
+        messages.chain(expiries).chain(keys).chain(self.poll_due()).min()
     }
 
     /// Whether the session is over, and everyone knows who can be reached: see [`Host::waits_for`].
@@ -294,14 +297,16 @@ impl Host {
                 self.expire(now);
                 self.refresh_keys(context, outputs)?;
                 self.take_offers(context, outputs)?;
+                self.go_on_with_poll(context, outputs)?;
             }
             Input::Accept | Input::Decline(_) | Input::Leave | Input::Discard | Input::DiscardLater => {
                 return Err(StepError::NotMember);
             }
             // Of another term, or what members do with one another.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
-            Input::VoteAsked { from, .. } => self.meets(from, context),
-            Input::Commits { .. } | Input::Behind(_) | Input::VoteAnswered { .. } => {}
+            Input::VoteAsked { from, request } => self.asked(from, &request, context, outputs)?,
+            Input::VoteAnswered { from, answer } => self.answered(from, answer, context),
+            Input::Commits { .. } | Input::Behind(_) => {}
             Input::Received | Input::ReceptionFailed(_) => {}
         }
         self.finish_step(context, outputs)

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, HostError, HostState, Seat, keys::Keys};
+use super::{Host, HostError, HostState, Seat, keys::Keys, poll::Doubt};
 use crate::{
     identity::PeerId,
     rights::{Handover, Signed, Slot, Verified, sign},
@@ -27,18 +27,23 @@ use crate::{
 /// The host's office.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Office {
-    term: u32,
-    takeover: Duration,
+    pub(super) term: u32,
+    pub(super) takeover: Duration,
     /// The hosts before this one.
     former: Vec<PeerId>,
     /// The host's own slot, unless it is the ticket's host.
-    slot: Option<Verified<Slot>>,
+    pub(super) slot: Option<Verified<Slot>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
     /// Since when.
     since: Option<Timestamp>,
     /// Why it is host, for those who have not heard; none for the first.
     mandates: Vec<Mandate>,
+    /// The newest term that it has heard of, or has voted in.
+    #[serde(default)]
+    pub(super) newest: u32,
+    #[serde(skip)]
+    pub(super) doubt: Doubt,
 }
 
 /// How a node has become host.
@@ -69,6 +74,8 @@ impl Office {
             successor: None,
             since: None,
             mandates: Vec::new(),
+            newest: 0,
+            doubt: Doubt::default(),
         }
     }
 
@@ -167,6 +174,8 @@ impl Host {
                 successor: None,
                 since: Some(context.now),
                 mandates,
+                newest: estate.newest.max(term),
+                doubt: Doubt::default(),
             },
         };
         host.keys.inherit(estate.commits);
@@ -177,6 +186,9 @@ impl Host {
         for peer in in_group {
             let welcome = welcome.clone().filter(|_| welcomed.contains(&peer));
             host.claim(peer, welcome, context);
+        }
+        for peer in estate.untold {
+            host.put_out_again(peer, context);
         }
         host.finish_step(context, outputs)?;
         Ok(host)
@@ -194,9 +206,14 @@ impl Host {
         let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();
         let is_first = self.office.is_first() || self.state == HostState::Ended;
         if !is_first && self.seats.get(&from).is_some_and(was_put_out) {
-            self.claim(from, None, context);
-            self.with_channel(from, |channel| channel.say(Message::Remove, context.now));
+            self.put_out_again(from, context);
         }
+    }
+
+    /// Whoever was put out in an earlier term learns so in this one.
+    fn put_out_again(&mut self, peer: PeerId, context: &Context<'_>) {
+        self.claim(peer, None, context);
+        self.with_channel(peer, |channel| channel.say(Message::Remove, context.now));
     }
 
     /// From here on no copy is given out here any more, whatever becomes of the successor.
@@ -222,7 +239,7 @@ impl Host {
         };
         let copies = handed
             .map(|handed| HandedCopies { handover: handed.handover.to_signed(), released: handed.released });
-        self.office.successor = Some(peer);
+        (self.office.successor, self.office.newest) = (Some(peer), self.office.newest.max(term));
         let message = HandOver { vote, roster: self.roster(context), copies };
         self.with_channel(peer, |channel| channel.say(Message::HandOver(Box::new(message)), now));
         Ok(())
@@ -231,6 +248,7 @@ impl Host {
     /// What this node keeps of the session when another one is host.
     pub(in crate::session) fn estate(&self) -> Estate {
         let entry = |(peer, seat): (&PeerId, &Seat)| Some((seat.slot.clone(), self.entry(*peer, seat)?));
+        let is_untold = |seat: &Seat| !seat.state.in_group() && seat.has_slot() && !seat.channel.is_idle();
         Estate {
             session: self.session,
             ticket: self.ticket.clone(),
@@ -243,8 +261,10 @@ impl Host {
             former_hosts: self.office.former.clone(),
             takeover: self.office.takeover,
             mandates: self.office.mandates.clone(),
+            newest: self.office.newest,
             commits: self.keys.log(),
             others: self.seats.iter().filter_map(entry).collect(),
+            untold: self.seats.iter().filter(|(_, seat)| is_untold(seat)).map(|(peer, _)| *peer).collect(),
         }
     }
 

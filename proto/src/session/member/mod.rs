@@ -24,6 +24,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::invitation::{InvitationError, Invited};
+pub(super) use self::roster::{Seated, seated};
 use self::{keys::Keys, succession::Succession};
 use super::{
     Channel, Contact, Message, RosterEntry,
@@ -275,7 +276,7 @@ impl Member {
         let expiry = (self.state == MemberState::Invited).then_some(self.invited.expires);
         let in_group = self.state.in_group();
         let pull = self.keys.pull_due().filter(|_| in_group);
-        let campaign = self.campaign_due().filter(|_| in_group);
+        let campaign = self.campaign_due().or_else(|| self.look_due()).filter(|_| in_group);
         [self.channel.due(), expiry, pull, campaign].into_iter().flatten().min()
     }
 
@@ -345,6 +346,7 @@ impl Member {
             Input::Tick => {
                 self.expire(now);
                 self.campaign(context, outputs)?;
+                self.look(context, outputs);
             }
             Input::Invite(_) | Input::Remove(_) | Input::Start | Input::End | Input::HandOver(_) => {
                 return Err(StepError::NotHost);

@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) const CHEAT: &str = "a host gave one slot to two members";
 
-pub(super) type Seated = (Option<Verified<Slot>>, RosterEntry);
+pub(in crate::session) type Seated = (Option<Verified<Slot>>, RosterEntry);
 
 impl Member {
     /// ST18. Who has no verified slot of this ticket is not in the roster, whatever the host says; two slots that
@@ -159,7 +159,7 @@ pub(in crate::session) fn place(
     }
 }
 
-fn slots(seated: &[Seated]) -> impl Iterator<Item = &Verified<Slot>> {
+pub(super) fn slots(seated: &[Seated]) -> impl Iterator<Item = &Verified<Slot>> {
     seated.iter().filter_map(|(slot, _)| slot.as_ref())
 }
 
@@ -169,7 +169,7 @@ fn slot_of(slot: Signed<Slot>, peer: PeerId, ticket: &Verified<Ticket>) -> Optio
 }
 
 /// The entry, if whoever it is about has a right to be there.
-fn seated(mut entry: RosterEntry, ticket: &Verified<Ticket>) -> Option<Seated> {
+pub(in crate::session) fn seated(mut entry: RosterEntry, ticket: &Verified<Ticket>) -> Option<Seated> {
     let peer = entry.contact.peer;
     let slot = match entry.slot.clone() {
         Some(slot) => Some(slot_of(slot, peer, ticket)?),

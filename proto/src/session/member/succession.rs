@@ -10,17 +10,20 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Invited, Keys, Member, MemberState, roster::place};
+use super::{
+    Invited, Keys, Member, MemberState,
+    roster::{Seated, place, seated, slots},
+};
 use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
-    rights::{Ledger, Signed, sign},
+    rights::{Ledger, Signed, Slot, Verified, sign},
     session::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
         election::{
-            self, Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_TERMS_AHEAD, Mandate, Vote, VoteRequest,
-            VoteResponse, is_enough, vote_for, with_mandate,
+            self, Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_MET, MAX_TERMS_AHEAD, Mandate, Standing, Vote,
+            VoteRequest, VoteResponse, is_enough, is_package, vote_for, with_mandate,
         },
         host::Won,
         message::{Claim, HandOver, HandedCopies},
@@ -36,6 +39,10 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const ASKS: u32 = 16;
 /// And begins anew, in a later term, so often.
 const CAMPAIGNS: u32 = 4;
+/// Who can only look for a host asks less often.
+const LOOKS: u32 = 8;
+/// Most of those who are said to be host that are asked.
+const MAX_SAID: usize = 8;
 
 /// The host's absence, as this member lives it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -61,6 +68,15 @@ pub(super) struct Succession {
     /// When this node gave its vote to somebody else, who is to have time to win.
     #[serde(skip)]
     yielded: Option<Timestamp>,
+    /// When it looked for a host last.
+    #[serde(skip)]
+    sought: Option<Timestamp>,
+    /// Who is said to be host, by itself or by others: asked too. At most [`MAX_SAID`].
+    #[serde(skip)]
+    said_hosts: BTreeSet<PeerId>,
+    /// Who looked for a host with a slot to show, though this node's host never told of them. At most [`MAX_MET`].
+    #[serde(skip)]
+    met: Vec<Seated>,
 }
 
 /// This node wants to be host. Forgotten in a crash: its own vote is not.
@@ -93,6 +109,9 @@ impl Succession {
             present: BTreeSet::new(),
             campaign: None,
             yielded: None,
+            sought: None,
+            said_hosts: BTreeSet::new(),
+            met: Vec::new(),
         }
     }
 
@@ -127,6 +146,7 @@ impl Succession {
     fn begin_term(&mut self, term: u32, now: Timestamp) {
         (self.term, self.newest) = (term, self.newest.max(term));
         (self.heard, self.campaign, self.inherited, self.yielded) = (Some(now), None, None, None);
+        (self.sought, self.said_hosts, self.met) = (None, BTreeSet::new(), Vec::new());
     }
 }
 
@@ -136,6 +156,7 @@ impl Member {
         if from == self.host().peer && term == self.term() {
             self.succession.heard = Some(now);
             self.succession.campaign = None;
+            self.succession.sought = None;
         }
     }
 
@@ -156,9 +177,9 @@ impl Member {
         self.succession.heard.is_some_and(|heard| heard + patience <= now)
     }
 
-    /// Whose votes count: everyone in the group but the host, this node too.
+    /// Whose votes count: everyone in the group but the host, this node too, and those who should be in it.
     pub(in crate::session) fn voters(&self) -> BTreeSet<PeerId> {
-        let others = self.in_group().map(|(_, entry)| entry.contact.peer);
+        let others = self.in_group().chain(&self.succession.met).map(|(_, entry)| entry.contact.peer);
         others.chain([self.me]).filter(|peer| *peer != self.host().peer).collect()
     }
 
@@ -195,6 +216,56 @@ impl Member {
         Some(self.succession.yielded.map_or(mine, |at| mine.max(at + takeover)))
     }
 
+    /// When this node looks for a host again, if it has lost its own and cannot be host itself.
+    pub(super) fn look_due(&self) -> Option<Timestamp> {
+        let (heard, takeover) = (self.succession.heard?, self.succession.takeover);
+        if self.can_campaign() {
+            return None;
+        }
+        let gone = |at: Timestamp| at.since(heard) / LOOKS;
+        Some(self.succession.sought.map_or(heard + takeover, |at| at + ASK_AGAIN.max(gone(at))))
+    }
+
+    /// Asks everyone, in a term that is over: a host that hears of it claims this node, or asks it for its vote.
+    pub(super) fn look(&mut self, context: &Context<'_>, outputs: &mut Vec<Output>) {
+        if !self.state.in_group() || self.look_due().is_none_or(|due| due > context.now) {
+            return;
+        }
+        self.succession.sought = Some(context.now);
+        let request = self.vote_request(self.term(), context);
+        for of in self.whom_to_ask() {
+            outputs.push(Output::AskVote { of, request: request.clone() });
+        }
+    }
+
+    fn vote_request(&self, term: u32, context: &Context<'_>) -> VoteRequest {
+        VoteRequest {
+            session: self.session,
+            term,
+            epoch: self.keys.epoch(),
+            candidate: context.me.clone(),
+            slot: self.slot.as_ref().map(Verified::to_signed),
+            follows: self.standing(),
+        }
+    }
+
+    /// Whoever might be host, too.
+    fn whom_to_ask(&self) -> BTreeSet<PeerId> {
+        let said = self.succession.said_hosts.iter().copied();
+        self.voters().into_iter().chain([self.host().peer]).chain(said).filter(|peer| *peer != self.me).collect()
+    }
+
+    fn standing(&self) -> Standing {
+        Standing { term: self.term(), host: self.host().peer }
+    }
+
+    /// Somebody is said to be host.
+    pub(in crate::session) fn heard_claim(&mut self, of: PeerId) {
+        if self.succession.said_hosts.len() < MAX_SAID && of != self.me {
+            self.succession.said_hosts.insert(of);
+        }
+    }
+
     /// Asks for votes, if it is time.
     pub(super) fn campaign(
         &mut self,
@@ -219,13 +290,8 @@ impl Member {
             None => self.begin_campaign(context)?,
         };
         campaign.asked = now;
-        let request = VoteRequest {
-            session: self.session,
-            term: campaign.term,
-            epoch: self.keys.epoch(),
-            candidate: context.me.clone(),
-        };
-        for of in self.voters().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
+        let request = self.vote_request(campaign.term, context);
+        for of in self.whom_to_ask().into_iter().filter(|peer| !campaign.votes.contains_key(peer)) {
             outputs.push(Output::AskVote { of, request: request.clone() });
         }
         self.succession.campaign = Some(campaign);
@@ -265,9 +331,13 @@ impl Member {
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        let known = self.voters().contains(&from) && request.candidate.peer == from;
-        if !known || request.session != self.session || !self.state.in_group() {
+        let is_mine = from == self.host().peer && request.follows == self.standing();
+        let named = request.session == self.session && request.candidate.peer == from;
+        if !named || !self.state.in_group() || !(is_mine || self.knows(from, request, context.now)) {
             return Ok(());
+        }
+        if is_mine {
+            self.host_heard(from, self.term(), context.now);
         }
         let newest = self.newest_term();
         let term = request.term;
@@ -275,8 +345,8 @@ impl Member {
         self.succession.newest = self.succession.newest.max(term.min(newest.saturating_add(1)));
         self.keys.heard_of(request.epoch, context.now);
         let knows_enough = request.epoch >= self.keys.epoch();
-        if !is_later || !knows_enough || !self.has_lost_host(context.now) || self.has_just_voted(context.now)
-        {
+        let is_free = is_mine || (self.has_lost_host(context.now) && !self.has_just_voted(context.now));
+        if !is_later || !knows_enough || !is_free {
             return Ok(());
         }
         self.succession.campaign = None;
@@ -286,6 +356,40 @@ impl Member {
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.keys.offered(offer);
         Ok(())
+    }
+
+    /// Whether this peer is in the group, or shows that it could be, while nobody is there to say.
+    fn knows(&mut self, peer: PeerId, request: &VoteRequest, now: Timestamp) -> bool {
+        if self.voters().contains(&peer) {
+            return true;
+        }
+        let is_out = self.others.iter().any(|(_, entry)| entry.contact.peer == peer);
+        let is_room = self.succession.met.len() < MAX_MET && self.others.len() + MAX_MET < MAX_SEATS;
+        if is_out || !is_room || peer == self.host().peer || !self.has_lost_host(now) {
+            return false;
+        }
+        let (slot, contact, state) = (request.slot.clone(), request.candidate.clone(), SeatState::Accepted);
+        let entry = RosterEntry { slot, contact, state, gave_back: false };
+        let Some(seated) = seated(entry, &self.ticket) else { return false };
+        let is_free = seated.0.as_ref().is_none_or(|slot| !self.is_taken(slot));
+        if is_free {
+            self.succession.met.push(seated);
+        }
+        is_free
+    }
+
+    /// Whether the number is somebody else's, as far as this node knows.
+    fn is_taken(&self, slot: &Slot) -> bool {
+        let known = self.slot.iter().chain(&self.host_slot).chain(slots(&self.others));
+        let mut known = known.chain(slots(&self.succession.met));
+        known.any(|other| other.k == slot.k && other.generation >= slot.generation)
+    }
+
+    /// Whether this node has voted for that one, and waits for a host.
+    pub(in crate::session) fn has_chosen(&self, claimant: Claimant, now: Timestamp) -> bool {
+        let Claimant { session, term, peer } = claimant;
+        let voted = self.succession.voted.as_ref().is_some_and(|(voted, of, _)| (*voted, *of) == (term, peer));
+        voted && session == self.session && self.has_lost_host(now)
     }
 
     /// So that nobody drives this node through the terms. Its own vote, of a campaign that failed, holds nobody up.
@@ -298,12 +402,16 @@ impl Member {
 
     /// What a candidate is to be told.
     #[must_use]
-    pub fn vote_for(&self, from: PeerId, request: &VoteRequest) -> VoteResponse {
+    pub fn vote_for(&self, from: PeerId, request: &VoteRequest, now: Timestamp) -> VoteResponse {
         match (&self.succession.voted, self.keys.offer()) {
             (Some((term, candidate, vote)), Some(offer)) if (*term, *candidate) == (request.term, from) => {
                 VoteResponse::Granted { vote: vote.clone(), package: offer.package().to_vec() }
             }
-            _ => VoteResponse::Refused { term: self.newest_term(), epoch: self.keys.epoch() },
+            _ if !self.voters().contains(&from) && from != self.host().peer => VoteResponse::UNKNOWN,
+            _ => {
+                let hears = (self.state.in_group() && !self.has_lost_host(now)).then(|| self.standing());
+                VoteResponse::Refused { term: self.newest_term(), epoch: self.keys.epoch(), hears }
+            }
         }
     }
 
@@ -315,15 +423,21 @@ impl Member {
                 let Some(campaign) = &mut self.succession.campaign else { return };
                 let claimant = Claimant { session, term: campaign.term, peer: me };
                 if voters.contains(&from) && vote_for(&vote, claimant) == Some(from) {
-                    let package = KeyOffer::check(from, &package).is_ok().then_some(package);
+                    let package = is_package(from, &package).then_some(package);
                     campaign.votes.insert(from, (vote, package));
                 }
             }
-            VoteResponse::Refused { term, epoch } if voters.contains(&from) => {
+            VoteResponse::Refused { hears, .. } if hears == Some(self.standing()) && from == self.host().peer => {
+                self.host_heard(from, self.term(), now);
+            }
+            VoteResponse::Refused { term, epoch, hears } if voters.contains(&from) => {
                 // A lie costs no more than one term.
                 self.succession.newest =
                     self.succession.newest.max(term.min(self.newest_term().saturating_add(1)));
                 self.keys.heard_of(epoch, now);
+                if let Some(hears) = hears {
+                    self.heard_claim(hears.host);
+                }
             }
             VoteResponse::Refused { .. } => {}
         }
@@ -419,8 +533,10 @@ impl Member {
             former_hosts,
             takeover: self.succession.takeover,
             mandates: self.succession.mandates.clone(),
+            newest: self.newest_term(),
             commits: self.keys.log(),
-            others: others.cloned().chain([(host_slot, host)]).collect(),
+            others: others.chain(&self.succession.met).cloned().chain([(host_slot, host)]).collect(),
+            untold: Vec::new(),
         }
     }
 
@@ -436,6 +552,7 @@ impl Member {
         let mut succession = Succession::new(term);
         succession.agreed(estate.takeover, estate.former_hosts);
         succession.mandates = estate.mandates;
+        succession.newest = estate.newest;
         succession.begin_term(term, now);
         let mut keys = Keys::default();
         keys.inherit(estate.commits);

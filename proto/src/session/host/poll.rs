@@ -1,0 +1,314 @@
+//! A host that is questioned asks everyone whether it is to go on.
+//!
+//! For: coming together again after a network was torn, when a group has two hosts, or members who lost theirs and
+//! do not follow the one that is there. Not for: members who have no host, see [`crate::session::member`]; nor for
+//! what convinces, see [`crate::session::election`].
+//!
+//! The idea: a claim of another host that does not convince, or a question of somebody who follows another one,
+//! questions this host. It asks all whom it knows, and whom it has just met, for their votes in a term of its own
+//! choice. Its followers give theirs because it is their host; who has lost its host, because it asks; who hears
+//! another one says so. If most of those who answer want it, it goes on in that term, with their votes to show. If
+//! not, or if no more want it than have voted for the other one, it yields to that one's claim when it comes again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use super::{Host, HostState, Seat, Won};
+use crate::{
+    identity::PeerId,
+    rights::{Signed, Slot, Verified, sign},
+    session::{
+        Contact, MAX_SEATS, RosterEntry, SeatState,
+        election::{
+            Claimant, END_OF_TERMS, LEAST_VOTES, MAX_MET, Mandate, Standing, Vote, VoteRequest, VoteResponse,
+            is_package, vote_for, voters,
+        },
+        member::{Seated, seated},
+        message::Claim,
+        step::{Context, Output, StepError},
+    },
+    time::Timestamp,
+};
+
+/// How often those who have not answered are asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// So much of the time after which a host counts as lost is there to answer.
+const PART_TO_ANSWER: u32 = 4;
+/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
+const MAX_LEAP: u32 = 1_024;
+/// Hosts of different places choose different terms, so many of them.
+const SPREAD: u32 = 64;
+/// Whoever questions a host again and again is heard ever less often, down to once in so many such times.
+const MOST_PATIENCE: u32 = 60;
+
+/// What is in question.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Doubt {
+    poll: Option<Poll>,
+    /// Who claims to be host, with how many votes.
+    rival: Option<(Standing, usize)>,
+    /// To whose claim this host yields.
+    yields: Option<Standing>,
+    /// With a slot, but no seat: let in by another host.
+    met: BTreeMap<PeerId, Seated>,
+    /// When the last poll ended, and how many there were in this term.
+    last: Option<Timestamp>,
+    polls: u32,
+}
+
+/// Forgotten in a crash: whoever questioned the host does so again.
+#[derive(Debug, Clone)]
+struct Poll {
+    term: u32,
+    asked: Timestamp,
+    ends: Timestamp,
+    votes: BTreeMap<PeerId, (Signed<Vote>, Option<Vec<u8>>)>,
+    /// Who hears another host.
+    against: BTreeSet<PeerId>,
+}
+
+impl Host {
+    /// Somebody wants to be host, or looks for one.
+    pub(super) fn asked(
+        &mut self,
+        from: PeerId,
+        request: &VoteRequest,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let VoteRequest { session, ref candidate, ref slot, follows, .. } = *request;
+        if session != self.session || candidate.peer != from || self.state == HostState::Ended {
+            return Ok(());
+        }
+        let me = Standing { term: self.office.term, host: context.me.peer };
+        if self.seats.get(&from).is_some_and(|seat| !seat.state.in_group()) {
+            self.meets(from, context);
+            return Ok(());
+        }
+        if follows == me || !self.knows(from, candidate, slot.as_ref(), context) {
+            return Ok(());
+        }
+        self.hear_of(request.term.max(follows.term));
+        self.begin_poll(context, outputs)
+    }
+
+    /// Somebody else is host too, it says, and does not convince by itself.
+    pub(in crate::session) fn questioned(
+        &mut self,
+        claimant: Claimant,
+        claim: &Claim,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let from = claimant.peer;
+        let roster = &claim.roster;
+        let named = (roster.host.peer, roster.term) == (from, claimant.term);
+        let last = claim.mandates.last().filter(|last| (last.term, last.host) == (claimant.term, from));
+        let Some(last) = last.filter(|_| named && self.state != HostState::Ended) else { return Ok(()) };
+        let is_out = self.seats.get(&from).is_some_and(|seat| !seat.state.in_group());
+        if !is_out && !self.knows(from, &roster.host, roster.host_slot.as_ref(), context) {
+            return Ok(());
+        }
+        let votes = self.votes_shown(claimant, claim, last);
+        if votes >= LEAST_VOTES {
+            let standing = Standing { term: claimant.term, host: from };
+            self.office.doubt.rival = Some((standing, votes));
+        }
+        self.hear_of(claimant.term);
+        self.begin_poll(context, outputs)
+    }
+
+    /// Of those who have a seat here, and of those whose right to be there is shown.
+    fn votes_shown(&self, claimant: Claimant, claim: &Claim, mandate: &Mandate) -> usize {
+        let roster = &claim.roster;
+        let is_out = |peer: &PeerId| self.seats.get(peer).is_some_and(|seat| !seat.state.in_group());
+        let shown = roster.members.iter().take(MAX_SEATS).cloned();
+        let shown = shown.filter_map(|entry| seated(entry, &self.ticket));
+        let shown = shown.map(|(_, entry)| entry.contact.peer).filter(|peer| !is_out(peer));
+        let known: BTreeSet<PeerId> = self.in_group().into_iter().chain([claimant.peer]).chain(shown).collect();
+        voters(&mandate.votes, claimant, &known).len()
+    }
+
+    /// Whether this peer has a seat, or shows that it could have one.
+    fn knows(
+        &mut self,
+        peer: PeerId,
+        contact: &Contact,
+        slot: Option<&Signed<Slot>>,
+        context: &Context<'_>,
+    ) -> bool {
+        if self.seats.contains_key(&peer) || self.office.doubt.met.contains_key(&peer) {
+            return true;
+        }
+        let entry = RosterEntry {
+            slot: slot.cloned(),
+            contact: contact.clone(),
+            state: SeatState::Accepted,
+            gave_back: false,
+        };
+        let Some((slot, entry)) = seated(entry, &self.ticket) else { return false };
+        let is_free = slot.as_ref().is_none_or(|slot| !self.is_taken(slot, context));
+        let is_room = self.office.doubt.met.len() < MAX_MET && self.seats.len() + MAX_MET < MAX_SEATS;
+        if is_free && is_room && peer != context.me.peer {
+            self.office.doubt.met.insert(peer, (slot, entry));
+            return true;
+        }
+        false
+    }
+
+    /// Whether the number is somebody else's here, or was given back.
+    fn is_taken(&self, slot: &Verified<Slot>, context: &Context<'_>) -> bool {
+        let is_same = |other: &Slot| other.k == slot.k && other.generation >= slot.generation;
+        let seats = self.seats.values().filter_map(Seat::slot).chain(self.office.slot());
+        let mut in_book = context.ledger.iter().flat_map(|ledger| ledger.released());
+        seats.into_iter().any(|other| is_same(other))
+            || in_book.any(|free| free.k == slot.k && free.generation >= slot.generation)
+    }
+
+    /// A term that there is, or was.
+    fn hear_of(&mut self, term: u32) {
+        if term.saturating_sub(self.office.newest) <= MAX_LEAP && term < END_OF_TERMS {
+            self.office.newest = self.office.newest.max(term);
+        }
+    }
+
+    fn begin_poll(&mut self, context: &Context<'_>, outputs: &mut Vec<Output>) -> Result<(), StepError> {
+        let now = context.now;
+        let doubt = &self.office.doubt;
+        let patience = self.office.takeover.saturating_mul(doubt.polls.min(MOST_PATIENCE));
+        let was_just_now = doubt.last.is_some_and(|last| last <= now && last + patience > now);
+        if doubt.poll.is_some() || was_just_now || self.is_new(now) {
+            return Ok(());
+        }
+        let own_place = self.place(None) % SPREAD;
+        let term = self.office.newest.max(self.office.term).saturating_add(1 + own_place);
+        if term >= END_OF_TERMS {
+            return Ok(());
+        }
+        let me = context.me.peer;
+        let vote = Vote { session: self.session, term, candidate: me, voter: me, at: now };
+        let votes = BTreeMap::from([(me, (sign(&vote, context.identity)?.to_signed(), None))]);
+        let ends = now + self.office.takeover / PART_TO_ANSWER;
+        self.office.newest = term;
+        self.office.doubt.polls += 1;
+        self.office.doubt.poll = Some(Poll { term, asked: now, ends, votes, against: BTreeSet::new() });
+        self.ask_all(context, outputs);
+        Ok(())
+    }
+
+    /// A host gives no vote.
+    pub(in crate::session) fn vote_for(&self, me: PeerId, from: PeerId) -> VoteResponse {
+        if !self.seats.contains_key(&from) && !self.office.doubt.met.contains_key(&from) {
+            return VoteResponse::UNKNOWN;
+        }
+        let standing = Standing { term: self.office.term, host: me };
+        let hears = (self.state != HostState::Ended).then_some(standing);
+        let epoch = self.keys.current().map_or(0, |keys| keys.epoch());
+        VoteResponse::Refused { term: self.office.newest.max(self.office.term), epoch, hears }
+    }
+
+    /// Everyone who has not answered.
+    fn ask_all(&mut self, context: &Context<'_>, outputs: &mut Vec<Output>) {
+        let all: BTreeSet<PeerId> =
+            self.in_group().into_iter().chain(self.office.doubt.met.keys().copied()).collect();
+        let follows = Standing { term: self.office.term, host: context.me.peer };
+        let slot = self.office.slot.as_ref().map(Verified::to_signed);
+        let Some(poll) = &mut self.office.doubt.poll else { return };
+        poll.asked = context.now;
+        let request = VoteRequest {
+            session: self.session,
+            term: poll.term,
+            epoch: u64::from(poll.term) << 32,
+            candidate: context.me.clone(),
+            slot,
+            follows,
+        };
+        for of in all {
+            if !poll.votes.contains_key(&of) && !poll.against.contains(&of) {
+                outputs.push(Output::AskVote { of, request: request.clone() });
+            }
+        }
+    }
+
+    /// A peer's answer.
+    pub(super) fn answered(&mut self, from: PeerId, answer: VoteResponse, context: &Context<'_>) {
+        let me = context.me.peer;
+        let is_known = self.in_group().contains(&from) || self.office.doubt.met.contains_key(&from);
+        let Some(poll) = self.office.doubt.poll.as_mut().filter(|_| is_known) else { return };
+        match answer {
+            VoteResponse::Granted { vote, package } => {
+                let claimant = Claimant { session: self.session, term: poll.term, peer: me };
+                if vote_for(&vote, claimant) == Some(from) {
+                    let package = is_package(from, &package).then_some(package);
+                    poll.votes.insert(from, (vote, package));
+                }
+            }
+            VoteResponse::Refused { term, hears, .. } => {
+                if hears.is_some_and(|hears| hears.host != me) {
+                    poll.against.insert(from);
+                }
+                self.hear_of(term);
+            }
+        }
+    }
+
+    /// When the poll goes on.
+    pub(super) fn poll_due(&self) -> Option<Timestamp> {
+        let poll = self.office.doubt.poll.as_ref().filter(|_| self.state != HostState::Ended)?;
+        Some((poll.asked + ASK_AGAIN).min(poll.ends))
+    }
+
+    pub(super) fn go_on_with_poll(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        if self.poll_due().is_none_or(|due| due > context.now) {
+            return Ok(());
+        }
+        let is_over = self.office.doubt.poll.as_ref().is_some_and(|poll| poll.ends <= context.now);
+        let Some(poll) = self.office.doubt.poll.take_if(|_| is_over) else {
+            self.ask_all(context, outputs);
+            return Ok(());
+        };
+        self.office.doubt.last = Some(context.now);
+        let rival = self.office.doubt.rival.take();
+        let (wanted, against) = (poll.votes.len(), poll.against.len());
+        let is_wanted = wanted > against;
+        match rival {
+            Some((rival, votes)) if !is_wanted || wanted <= votes => {
+                self.office.doubt.yields = Some(rival);
+                Ok(())
+            }
+            _ if is_wanted && wanted >= LEAST_VOTES => self.confirmed(poll, context, outputs),
+            _ => Ok(()),
+        }
+    }
+
+    /// Host in a later term, with whoever has come along.
+    fn confirmed(
+        &mut self,
+        poll: Poll,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        for (peer, (slot, entry)) in std::mem::take(&mut self.office.doubt.met) {
+            let mut seat = Seat::new(entry.contact, context.now);
+            (seat.state, seat.slot) = (SeatState::Accepted, slot);
+            self.seats.entry(peer).or_insert(seat);
+        }
+        let votes = poll.votes.values().take(MAX_SEATS).map(|(vote, _)| vote.clone()).collect();
+        let packages = poll.votes.into_iter().filter_map(|(peer, (_, package))| Some((peer, package?)));
+        let packages = packages.collect();
+        let mandate = Mandate { term: poll.term, host: context.me.peer, votes };
+        *self = Self::succeed(self.estate(), Won { mandate, packages }, context, outputs)?;
+        Ok(())
+    }
+
+    /// Whether this host has found that the others want that one.
+    pub(in crate::session) fn yields_to(&self, claimant: Claimant) -> bool {
+        self.office.doubt.yields == Some(Standing { term: claimant.term, host: claimant.peer })
+    }
+}
