@@ -159,10 +159,14 @@ impl Driver {
     /// Gives a vote, or says why not: once it is on disk.
     pub(super) async fn vote(&mut self, from: PeerId, request: VoteRequest) -> VoteResponse {
         let session = request.session;
-        let known = self.runs.get(&session).is_some_and(|run| run.record.role.is_near(from, &request));
-        if !known && self.runs.contains_key(&session) {
+        let role = self.runs.get(&session).map(|run| &run.record.role);
+        let is_in = |role: &Role| {
+            role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from))
+        };
+        if role.is_some_and(|role| !is_in(role)) {
             self.oddities.tell(session, from, Odd::Vote);
         }
+        let known = role.is_some_and(|role| role.is_near(from, &request));
         let is_cheat = !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false));
         if !known
             || is_cheat

@@ -14,8 +14,8 @@
 //!   asks first;
 //! - votes are signed, so that who was away, the deposed host too, can see for itself: a node follows whom **more
 //!   than half of the members that it knows of** voted for. Whom it does not know of, it learns from commits;
-//! - a host that was not lost, and in whose part of a torn network the group has grown meanwhile, goes on in a term
-//!   after that of the elected one: who is elected is host because another one was gone, and yields to it;
+//! - a host that is there is host until it sees that more want another one: after a network was torn there may be two,
+//!   and each asks (see [`super::host`]); who has lost its host follows whom it has voted for;
 //! - a host hands over on purpose by a vote of its own for its successor: that one is enough.
 
 use std::collections::BTreeSet;
@@ -133,6 +133,8 @@ pub enum VoteResponse {
         /// The host that it hears, or is.
         hears: Option<Standing>,
     },
+    /// The answering node is host, and has put the asking one out.
+    Out,
 }
 
 impl VoteResponse {
@@ -174,8 +176,6 @@ pub(super) struct Known {
     pub(super) session: SessionId,
     pub(super) term: u32,
     pub(super) host: PeerId,
-    /// Who was host before it, if it is host because that one was thought lost.
-    pub(super) deposed: Option<PeerId>,
     /// Everyone in the group but the host.
     pub(super) voters: BTreeSet<PeerId>,
 }
@@ -205,14 +205,9 @@ impl Known {
         let mut voted = voters(votes, claimant, &known);
         // The host itself goes on in a later term, or hands over.
         let is_its_word = voted.remove(&self.host);
-        let is_back = self.deposed == Some(host) && voted.contains(&host);
         let is_elected = is_known && is_enough(voted.len(), self.voters.len());
-        if (term > self.term && (is_its_word || is_back)) || is_elected {
+        if (term > self.term && is_its_word) || is_elected {
             let before = std::mem::replace(&mut self.host, host);
-            self.deposed = match is_its_word {
-                true => self.deposed,
-                false => Some(before).filter(|_| is_elected && !is_back),
-            };
             self.term = term;
             self.voters.insert(before);
             self.voters.remove(&host);
@@ -235,25 +230,12 @@ pub(super) fn voters(
     votes.filter_map(|vote| vote_for(vote, claimant)).collect()
 }
 
-/// Who was host before the last election, whoever has handed over to whom since; of the hosts before this one.
-pub(super) fn deposed(mandates: &[Mandate], former_hosts: &[PeerId]) -> Option<PeerId> {
-    let since = mandates.iter().rev().position(Mandate::is_election)?;
-    former_hosts.iter().rev().nth(since).copied()
-}
-
 /// The newest mandates, with one more.
 pub(super) fn with_mandate(mut mandates: Vec<Mandate>, mandate: Mandate) -> Vec<Mandate> {
     mandates.push(mandate);
     let excess = mandates.len().saturating_sub(MAX_MANDATES);
     mandates.drain(..excess);
     mandates
-}
-
-impl Mandate {
-    /// Whether it is of an election, not of a host's own word.
-    pub(super) fn is_election(&self) -> bool {
-        self.votes.len() >= LEAST_VOTES
-    }
 }
 
 impl Claimant {

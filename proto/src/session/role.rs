@@ -363,7 +363,7 @@ impl Role {
     /// Whether this node would follow the claimant: by others' votes, or because it has decided so itself.
     fn is_convinced(&self, me: PeerId, claimant: Claimant, mandates: &[Mandate], now: Timestamp) -> bool {
         let has_chosen = match self {
-            Self::Host(host) => host.yields_to(claimant),
+            Self::Host(host) => host.yields_to(claimant, now),
             Self::Member(member) => member.has_chosen(claimant, now),
         };
         has_chosen || self.known(me).is_led_to(claimant, mandates)
@@ -387,7 +387,7 @@ impl Role {
         match self {
             Self::Host(host) => {
                 let (session, term, voters) = (host.session(), host.term(), host.voters());
-                Known { session, term, host: me, deposed: host.deposed(), voters }
+                Known { session, term, host: me, voters }
             }
             Self::Member(member) => member.known(),
         }

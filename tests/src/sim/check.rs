@@ -16,7 +16,11 @@ use parlor_proto::{
     session::{Message, Output, Role},
 };
 
-use super::{cheat::Kind, step::name_of, world::World};
+use super::{
+    cheat::{Cheat, Kind},
+    step::name_of,
+    world::World,
+};
 
 /// What must hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +88,8 @@ pub(super) struct Truth {
     pub(super) ghosts: BTreeMap<(usize, SessionId), Lanes>,
     /// Everyone who came into office, by session and term.
     pub(super) hosts: BTreeMap<(SessionId, u32), BTreeSet<usize>>,
+    /// Whom a host has removed, by its user's wish.
+    pub(super) removed: BTreeSet<(SessionId, PeerId)>,
     /// Sessions whose host handed over.
     pub(super) handed_over: BTreeSet<SessionId>,
     /// How often something of note happened, for people who wonder whether a run covers it.
@@ -150,6 +156,9 @@ impl World {
             self.check_copies(ticket);
         }
         if comes_into_office {
+            if self.nodes[node].cheat.as_ref().is_some_and(Cheat::is_hosts) {
+                self.truth.cheated_tickets.insert(ticket);
+            }
             self.check_host(node, session, term);
         }
         if rekeyed {

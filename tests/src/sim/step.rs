@@ -35,6 +35,7 @@ impl World {
         let elsewhere = holder.slots_outside(session);
         let what = describe(&input, |peer| self.by_peer.get(&peer).copied());
         let hands_over = matches!(input, Input::HandOver(_));
+        let removes = if let Input::Remove(peer) = &input { Some(*peer) } else { None };
         let mut context = Context {
             identity: &holder.identity,
             me: &holder.contact,
@@ -81,6 +82,7 @@ impl World {
         if hands_over {
             self.truth.handed_over.insert(session);
         }
+        self.truth.removed.extend(removes.map(|peer| (session, peer)));
         self.check_step(node, session, &before, &outputs);
         self.carry_out(node, session, outputs, doom);
         Ok(())

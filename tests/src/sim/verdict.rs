@@ -82,7 +82,16 @@ impl World {
             host_of(at) != Some(main) && seat.is_none_or(|seat| !seat.state.in_group())
         };
         let follows_out = |at: usize| host_of(at).is_some_and(|host| host != main && is_out(host));
-        live.iter().copied().filter(|at| is_out(*at) || follows_out(*at)).collect()
+        // The other way round: it knows that the host of all others was put out, and they do not.
+        let main_peer = self.nodes[main].peer();
+        let has_put_main_out = |at: usize| {
+            let was_removed = self.truth.removed.contains(&(session, main_peer));
+            let member = role(at).and_then(Role::as_member).filter(|_| was_removed && host_of(at) != Some(main));
+            member.is_some_and(|member| {
+                member.roster().any(|entry| entry.contact.peer == main_peer && !entry.state.in_group())
+            })
+        };
+        live.iter().copied().filter(|at| is_out(*at) || follows_out(*at) || has_put_main_out(*at)).collect()
     }
 
     fn check_session(&mut self, session: SessionId) {

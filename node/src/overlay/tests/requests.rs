@@ -7,7 +7,7 @@ use parlor_proto::{
     group::{UpdatesRequest, UpdatesResponse},
     ids::{ProgramId, SessionId},
     rights::{Receipt, ReceiptKind, SignedRight, Terms, Ticket, sign},
-    session::{Contact, VoteRequest, VoteResponse},
+    session::{Contact, VoteRequest, VoteResponse, election::Standing},
     time::Timestamp,
     wire::{
         CommitsRequest, CommitsResponse, RequestId, SessionRequest, SessionResponse, SupplyRequest,
@@ -63,10 +63,12 @@ async fn requests_of_each_protocol_are_answered() {
         let commits = Request::Commits(CommitsRequest { session: SessionId([1; 16]), after: 5 });
         assert!(matches!(ask(commits).await, Response::Commits(got) if got.newest == 6));
         let candidate = Contact { peer: peer(1), name: "Ann".into(), addresses: Vec::new() };
-        let vote = VoteRequest { session: SessionId([1; 16]), term: 2, epoch: 4, candidate };
+        let follows = Standing { term: 1, host: peer(2) };
+        let session = SessionId([1; 16]);
+        let vote = VoteRequest { session, term: 2, epoch: 4, candidate, slot: None, follows };
         let vote = ask(Request::Vote(Box::new(vote))).await;
         assert!(
-            matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3 }))
+            matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3, hears: Some(_) }))
         );
         let billing = ask(Request::Billing(Box::new(receipt()))).await;
         assert!(matches!(billing, Response::Billing(later) if matches!(*later, BillingResponse::Later)));

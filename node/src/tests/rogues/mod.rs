@@ -26,7 +26,7 @@ use parlor_proto::{
     },
     identity::Identity,
     rights::{Slot, Verified, sign},
-    session::{Member, Message, Role, VoteRequest, VoteResponse},
+    session::{Member, Message, Role, VoteRequest, VoteResponse, election::Standing},
     time::Timestamp,
     wire::{CommitsRequest, CommitsResponse, Request, Response, SessionRequest, SessionResponse},
 };
@@ -176,7 +176,8 @@ impl Rogue {
 
     async fn asks_for_vote(&self, peer: PeerId, session: SessionId) -> VoteResponse {
         let candidate = contact(self.peer());
-        let request = VoteRequest { session, term: 1, epoch: u64::MAX, candidate };
+        let follows = Standing { term: 0, host: peer };
+        let request = VoteRequest { session, term: 1, epoch: u64::MAX, candidate, slot: None, follows };
         match self.asks(peer, Request::Vote(Box::new(request))).await {
             Response::Vote(response) => *response,
             other => panic!("another protocol's answer: {other:?}"),

@@ -47,15 +47,33 @@ const MOST_PATIENCE: u32 = 60;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Doubt {
     poll: Option<Poll>,
-    /// Who claims to be host, with how many votes.
-    rival: Option<(Standing, usize)>,
-    /// To whose claim this host yields.
-    yields: Option<Standing>,
+    /// Who claims to be host.
+    rival: Option<Rival>,
+    /// To whose claim, of that term or a later one, this host yields, and since when: for as long as it would take to
+    /// count a host as lost.
+    yields: Option<(Standing, Timestamp)>,
     /// With a slot, but no seat: let in by another host.
     met: BTreeMap<PeerId, Seated>,
-    /// When the last poll ended, and how many there were in this term.
+    /// When the last poll ended, and how many there were.
     last: Option<Timestamp>,
     polls: u32,
+}
+
+/// Somebody who claims to be host.
+#[derive(Debug, Clone, Copy)]
+struct Rival {
+    standing: Standing,
+    /// Votes for it, but of those whom this host has removed.
+    votes: usize,
+    /// Whether it was elected at all, by whomever.
+    is_elected: bool,
+}
+
+impl Rival {
+    /// Whether it is rather host than one that so many want.
+    fn is_before(&self, wanted: usize) -> bool {
+        self.votes >= wanted.max(LEAST_VOTES) || (wanted < LEAST_VOTES && self.is_elected)
+    }
 }
 
 /// Forgotten in a crash: whoever questioned the host does so again.
@@ -111,24 +129,23 @@ impl Host {
         if !is_out && !self.knows(from, &roster.host, roster.host_slot.as_ref(), context) {
             return Ok(());
         }
-        let votes = self.votes_shown(claimant, claim, last);
-        if votes >= LEAST_VOTES {
-            let standing = Standing { term: claimant.term, host: from };
-            self.office.doubt.rival = Some((standing, votes));
-        }
+        let standing = Standing { term: claimant.term, host: from };
+        self.office.doubt.rival = Some(self.rival(claimant, claim, last, standing));
         self.hear_of(claimant.term);
         self.begin_poll(context, outputs)
     }
 
-    /// Of those who have a seat here, and of those whose right to be there is shown.
-    fn votes_shown(&self, claimant: Claimant, claim: &Claim, mandate: &Mandate) -> usize {
-        let roster = &claim.roster;
-        let is_out = |peer: &PeerId| self.seats.get(peer).is_some_and(|seat| !seat.state.in_group());
-        let shown = roster.members.iter().take(MAX_SEATS).cloned();
+    /// By the votes of those who have a seat here, and of those whose right to be there is shown.
+    fn rival(&self, claimant: Claimant, claim: &Claim, mandate: &Mandate, standing: Standing) -> Rival {
+        let shown = claim.roster.members.iter().take(MAX_SEATS).cloned();
         let shown = shown.filter_map(|entry| seated(entry, &self.ticket));
-        let shown = shown.map(|(_, entry)| entry.contact.peer).filter(|peer| !is_out(peer));
-        let known: BTreeSet<PeerId> = self.in_group().into_iter().chain([claimant.peer]).chain(shown).collect();
-        voters(&mandate.votes, claimant, &known).len()
+        let shown = shown.map(|(_, entry)| entry.contact.peer);
+        let known = self.in_group().into_iter().chain([claimant.peer]).chain(shown).collect();
+        let voted = voters(&mandate.votes, claimant, &known);
+        let is_removed =
+            |peer: &&PeerId| self.seats.get(peer).is_some_and(|seat| seat.state == SeatState::Removed);
+        let removed = voted.iter().filter(is_removed).count();
+        Rival { standing, votes: voted.len() - removed, is_elected: voted.len() >= LEAST_VOTES }
     }
 
     /// Whether this peer has a seat, or shows that it could have one.
@@ -200,8 +217,10 @@ impl Host {
 
     /// A host gives no vote.
     pub(in crate::session) fn vote_for(&self, me: PeerId, from: PeerId) -> VoteResponse {
-        if !self.seats.contains_key(&from) && !self.office.doubt.met.contains_key(&from) {
-            return VoteResponse::UNKNOWN;
+        match self.seats.get(&from) {
+            Some(seat) if !seat.state.in_group() => return VoteResponse::Out,
+            None if !self.office.doubt.met.contains_key(&from) => return VoteResponse::UNKNOWN,
+            _ => {}
         }
         let standing = Standing { term: self.office.term, host: me };
         let hears = (self.state != HostState::Ended).then_some(standing);
@@ -251,6 +270,9 @@ impl Host {
                 }
                 self.hear_of(term);
             }
+            VoteResponse::Out => {
+                poll.against.insert(from);
+            }
         }
     }
 
@@ -277,14 +299,13 @@ impl Host {
         let rival = self.office.doubt.rival.take();
         let (wanted, against) = (poll.votes.len(), poll.against.len());
         let is_wanted = wanted > against;
-        match rival {
-            Some((rival, votes)) if !is_wanted || wanted <= votes => {
-                self.office.doubt.yields = Some(rival);
-                Ok(())
-            }
-            _ if is_wanted && wanted >= LEAST_VOTES => self.confirmed(poll, context, outputs),
-            _ => Ok(()),
+        let least = if is_wanted { wanted } else { LEAST_VOTES - 1 };
+        match rival.filter(|rival| rival.is_before(least)) {
+            Some(rival) => self.office.doubt.yields = Some((rival.standing, context.now)),
+            None if is_wanted && wanted >= LEAST_VOTES => self.confirmed(poll, context, outputs)?,
+            None => {}
         }
+        Ok(())
     }
 
     /// Host in a later term, with whoever has come along.
@@ -303,12 +324,17 @@ impl Host {
         let packages = poll.votes.into_iter().filter_map(|(peer, (_, package))| Some((peer, package?)));
         let packages = packages.collect();
         let mandate = Mandate { term: poll.term, host: context.me.peer, votes };
+        let (last, polls) = (self.office.doubt.last, self.office.doubt.polls);
         *self = Self::succeed(self.estate(), Won { mandate, packages }, context, outputs)?;
+        self.office.doubt = Doubt { last, polls, ..Doubt::default() };
         Ok(())
     }
 
     /// Whether this host has found that the others want that one.
-    pub(in crate::session) fn yields_to(&self, claimant: Claimant) -> bool {
-        self.office.doubt.yields == Some(Standing { term: claimant.term, host: claimant.peer })
+    pub(in crate::session) fn yields_to(&self, claimant: Claimant, now: Timestamp) -> bool {
+        self.office.doubt.yields.is_some_and(|(to, since)| {
+            let is_meant = to.host == claimant.peer && to.term <= claimant.term;
+            is_meant && since <= now && since + self.office.takeover > now
+        })
     }
 }

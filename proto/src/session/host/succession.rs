@@ -16,7 +16,7 @@ use crate::{
     rights::{Handover, Signed, Slot, Verified, sign},
     session::{
         Contact, Message, Roster, RosterEntry, SeatState,
-        election::{Mandate, Vote, deposed, with_mandate},
+        election::{Mandate, Vote, with_mandate},
         message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
@@ -120,11 +120,6 @@ impl Host {
     /// Whether it has only just come into office.
     pub(in crate::session) fn is_new(&self, now: Timestamp) -> bool {
         self.office.since.is_some_and(|since| since <= now && since + self.office.takeover > now)
-    }
-
-    /// Who was host before, if that one was thought lost.
-    pub(in crate::session) fn deposed(&self) -> Option<PeerId> {
-        deposed(&self.office.mandates, &self.office.former)
     }
 
     /// Who was host before.

@@ -174,6 +174,15 @@ impl Member {
         Ok(())
     }
 
+    /// The host has put this node out.
+    pub(super) fn removed(
+        &mut self,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        self.finish(MemberState::Removed, Some("removed by the host".into()), context, outputs)
+    }
+
     /// ST27: over for this node, in one way or another.
     pub(super) fn finish(
         &mut self,

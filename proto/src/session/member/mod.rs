@@ -342,7 +342,7 @@ impl Member {
             Input::Commits { from, answer } => self.pulled(from, answer, context, outputs)?,
             Input::Behind(epoch) => self.keys.heard_of(epoch, now),
             Input::VoteAsked { from, request } => self.vote_asked(from, &request, context)?,
-            Input::VoteAnswered { from, answer } => self.vote_answered(from, answer, now),
+            Input::VoteAnswered { from, answer } => self.vote_answered(from, answer, context, outputs)?,
             Input::Tick => {
                 self.expire(now);
                 self.campaign(context, outputs)?;
@@ -394,7 +394,7 @@ impl Member {
                 self.count_from(context.now);
             }
             Message::Remove if !self.state.is_final() => {
-                self.finish(MemberState::Removed, Some("removed by the host".into()), context, outputs)?;
+                self.removed(context, outputs)?;
             }
             Message::End if !self.state.is_final() => {
                 self.finish(MemberState::Ended, None, context, outputs)?;

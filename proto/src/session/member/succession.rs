@@ -22,7 +22,7 @@ use crate::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
         election::{
-            self, Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_MET, MAX_TERMS_AHEAD, Mandate, Standing, Vote,
+            Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_MET, MAX_TERMS_AHEAD, Mandate, Standing, Vote,
             VoteRequest, VoteResponse, is_enough, is_package, vote_for, with_mandate,
         },
         host::Won,
@@ -251,8 +251,9 @@ impl Member {
 
     /// Whoever might be host, too.
     fn whom_to_ask(&self) -> BTreeSet<PeerId> {
-        let said = self.succession.said_hosts.iter().copied();
-        self.voters().into_iter().chain([self.host().peer]).chain(said).filter(|peer| *peer != self.me).collect()
+        let hosts = self.former_hosts().iter().chain(&self.succession.said_hosts).copied();
+        let hosts = hosts.chain([self.host().peer, self.ticket.host]);
+        self.voters().into_iter().chain(hosts).filter(|peer| *peer != self.me).collect()
     }
 
     fn standing(&self) -> Standing {
@@ -360,12 +361,12 @@ impl Member {
 
     /// Whether this peer is in the group, or shows that it could be, while nobody is there to say.
     fn knows(&mut self, peer: PeerId, request: &VoteRequest, now: Timestamp) -> bool {
-        if self.voters().contains(&peer) {
+        if self.voters().contains(&peer) || peer == self.host().peer {
             return true;
         }
         let is_out = self.others.iter().any(|(_, entry)| entry.contact.peer == peer);
         let is_room = self.succession.met.len() < MAX_MET && self.others.len() + MAX_MET < MAX_SEATS;
-        if is_out || !is_room || peer == self.host().peer || !self.has_lost_host(now) {
+        if is_out || !is_room || !self.has_lost_host(now) {
             return false;
         }
         let (slot, contact, state) = (request.slot.clone(), request.candidate.clone(), SeatState::Accepted);
@@ -415,12 +416,18 @@ impl Member {
         }
     }
 
-    pub(super) fn vote_answered(&mut self, from: PeerId, answer: VoteResponse, now: Timestamp) {
-        let voters = self.voters();
+    pub(super) fn vote_answered(
+        &mut self,
+        from: PeerId,
+        answer: VoteResponse,
+        context: &mut Context<'_>,
+        outputs: &mut Vec<Output>,
+    ) -> Result<(), StepError> {
+        let (voters, now) = (self.voters(), context.now);
         match answer {
             VoteResponse::Granted { vote, package } => {
                 let (session, me) = (self.session, self.me);
-                let Some(campaign) = &mut self.succession.campaign else { return };
+                let Some(campaign) = &mut self.succession.campaign else { return Ok(()) };
                 let claimant = Claimant { session, term: campaign.term, peer: me };
                 if voters.contains(&from) && vote_for(&vote, claimant) == Some(from) {
                     let package = is_package(from, &package).then_some(package);
@@ -439,8 +446,13 @@ impl Member {
                     self.heard_claim(hears.host);
                 }
             }
-            VoteResponse::Refused { .. } => {}
+            // In a term of its own host that it has not followed into.
+            VoteResponse::Out if from == self.host().peer && !self.state.is_final() => {
+                self.removed(context, outputs)?;
+            }
+            VoteResponse::Refused { .. } | VoteResponse::Out => {}
         }
+        Ok(())
     }
 
     /// The office, if it is this node's now.
@@ -503,9 +515,8 @@ impl Member {
 
     /// What it takes to convince this node of another host.
     pub(in crate::session) fn known(&self) -> Known {
-        let deposed = election::deposed(&self.succession.mandates, self.former_hosts());
         let (session, term, host) = (self.session, self.term(), self.host().peer);
-        Known { session, term, host, deposed, voters: self.voters() }
+        Known { session, term, host, voters: self.voters() }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.

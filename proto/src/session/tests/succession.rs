@@ -3,7 +3,7 @@
 use super::*;
 use crate::session::{
     Claim, VoteResponse,
-    election::{Mandate, Vote},
+    election::{Mandate, Standing, Vote},
 };
 
 /// A session of a host and `members` members that runs.
@@ -164,18 +164,25 @@ fn a_single_member_takes_nothing_over() {
     assert!(world.role(0).unwrap().runs(), "and goes on");
 }
 
+/// What member `i` asks the others.
+fn candidacy(world: &World, i: usize, term: u32) -> VoteRequest {
+    VoteRequest {
+        session: SESSION,
+        term,
+        epoch: u64::MAX,
+        candidate: contact(&world.identities[i], "m"),
+        slot: world.member(i).slot().map(Verified::to_signed),
+        follows: Standing { term: 0, host: world.host_identity.peer() },
+    }
+}
+
 #[test]
 fn members_that_still_hear_their_host_give_no_vote() {
     let mut world = running(3, 3);
-    let request = VoteRequest {
-        session: SESSION,
-        term: 1,
-        epoch: u64::MAX,
-        candidate: contact(&world.identities[0], "m"),
-    };
+    let request = candidacy(&world, 0, 1);
     let from = world.identities[0].peer();
     world.tell(1, Input::VoteAsked { from, request: request.clone() });
-    assert!(matches!(world.role(1).unwrap().vote_for(from, &request), VoteResponse::Refused { .. }));
+    assert!(matches!(world.role(1).unwrap().vote_for(world.identities[1].peer(), from, &request, world.now), VoteResponse::Refused { .. }));
 }
 
 #[test]
@@ -183,21 +190,15 @@ fn one_vote_a_term_also_after_a_crash() {
     let mut world = running(3, 3);
     world.down.insert(HOST);
     world.now = world.now + TAKEOVER;
-    let ask = |world: &World, i: usize| VoteRequest {
-        session: SESSION,
-        term: 1,
-        epoch: u64::MAX,
-        candidate: contact(&world.identities[i], "m"),
-    };
     let (one, other) = (world.identities[0].peer(), world.identities[2].peer());
-    let (for_one, for_other) = (ask(&world, 0), ask(&world, 2));
+    let (for_one, for_other) = (candidacy(&world, 0, 1), candidacy(&world, 2, 1));
     world.tell(1, Input::VoteAsked { from: one, request: for_one.clone() });
     world.crash(1);
     world.now = world.now + TAKEOVER;
     world.tell(1, Input::VoteAsked { from: other, request: for_other.clone() });
-    let role = world.role(1).unwrap();
-    assert!(matches!(role.vote_for(other, &for_other), VoteResponse::Refused { .. }));
-    assert!(matches!(role.vote_for(one, &for_one), VoteResponse::Granted { .. }), "the same, again");
+    let (role, me) = (world.role(1).unwrap(), world.identities[1].peer());
+    assert!(matches!(role.vote_for(me, other, &for_other, world.now), VoteResponse::Refused { .. }));
+    assert!(matches!(role.vote_for(me, one, &for_one, world.now), VoteResponse::Granted { .. }), "the same, again");
 }
 
 /// What an impostor would send.
@@ -349,18 +350,12 @@ fn a_vote_for_the_last_term_does_not_end_elections() {
     let mut world = running(3, 3);
     world.now = world.now + TAKEOVER;
     let from = world.identities[0].peer();
-    let request = |world: &World, term| VoteRequest {
-        session: SESSION,
-        term,
-        epoch: u64::MAX,
-        candidate: contact(&world.identities[0], "m"),
-    };
-    let last = request(&world, u32::MAX);
+    let last = candidacy(&world, 0, u32::MAX);
     world.tell(1, Input::VoteAsked { from, request: last.clone() });
     world.tell(1, Input::VoteAsked { from, request: last });
-    let next = request(&world, 1);
+    let next = candidacy(&world, 0, 1);
     world.tell(1, Input::VoteAsked { from, request: next.clone() });
-    let answer = world.role(1).unwrap().vote_for(from, &next);
+    let answer = world.role(1).unwrap().vote_for(world.identities[1].peer(), from, &next, world.now);
     assert!(matches!(answer, VoteResponse::Refused { term, .. } if term < 10), "{answer:?}");
 }
 
