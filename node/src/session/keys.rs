@@ -160,9 +160,8 @@ impl Driver {
     pub(super) async fn vote(&mut self, from: PeerId, request: VoteRequest) -> VoteResponse {
         let session = request.session;
         let role = self.runs.get(&session).map(|run| &run.record.role);
-        let is_in = |role: &Role| {
-            role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from))
-        };
+        let is_in =
+            |role: &Role| role.group().is_some_and(|group| group.iter().any(|contact| contact.peer == from));
         if role.is_some_and(|role| !is_in(role)) {
             self.oddities.tell(session, from, Odd::Vote);
         }

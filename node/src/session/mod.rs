@@ -200,7 +200,7 @@ impl Sessions {
     /// Another node wants to be host of a session.
     pub async fn vote(&self, from: PeerId, request: VoteRequest) -> VoteResponse {
         let (reply, answer) = oneshot::channel();
-        let refused = VoteResponse::Refused { term: 0, epoch: 0 };
+        let refused = VoteResponse::UNKNOWN;
         if self.commands.try_send(Command::Vote(from, Box::new(request), reply)).is_err() {
             return refused;
         }

@@ -251,6 +251,17 @@ pub(super) fn vote_for(vote: &Signed<Vote>, claimant: Claimant) -> Option<PeerId
     named.is(claimant).then_some(vote.voter)
 }
 
+/// The term for which a member asks for votes, after one that it knows of: odd, and a host's are even, so that two parts
+/// of a group that know nothing of each other do not get a host each of one term.
+pub(super) fn odd_after(term: u32) -> u32 {
+    term.saturating_add(1) | 1
+}
+
+/// The first term for which a host asks for votes, after one that it knows of.
+pub(super) fn even_after(term: u32) -> u32 {
+    (term | 1).saturating_add(1)
+}
+
 /// Whether it is a KeyPackage of this peer's that stands up.
 pub(super) fn is_package(peer: PeerId, package: &[u8]) -> bool {
     KeyOffer::check(peer, package).is_ok()

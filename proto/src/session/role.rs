@@ -3,11 +3,7 @@
 //! For: one value for a session on one node, host or member, with what whoever drives it needs to know of either;
 //! and the change from one to the other. Not for: what a host or a member does: see [`Host`] and [`Member`].
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 

@@ -778,4 +778,5 @@ proptest! {
     }
 }
 
+mod poll;
 mod succession;

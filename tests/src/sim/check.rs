@@ -238,9 +238,13 @@ impl World {
             let follows = |held: &&super::node::Session| {
                 held.role.as_member().is_some_and(|member| member.host().peer == peer)
             };
-            held.filter(|held| !follows(held)).and_then(|held| held.run.hearing).is_some_and(|(since, last)| {
-                since + takeover * 5 / 4 < self.now && last + takeover / 2 > self.now && self.nodes[*at].up
-            })
+            held.filter(|held| !follows(held)).and_then(|held| held.run.hearing).is_some_and(
+                |(since, last)| {
+                    since + takeover * 5 / 4 < self.now
+                        && last + takeover / 2 > self.now
+                        && self.nodes[*at].up
+                },
+            )
         };
         let group = self.group_of(node, session);
         let hear = group.iter().filter(|at| steady(at)).count();

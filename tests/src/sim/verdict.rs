@@ -86,7 +86,8 @@ impl World {
         let main_peer = self.nodes[main].peer();
         let has_put_main_out = |at: usize| {
             let was_removed = self.truth.removed.contains(&(session, main_peer));
-            let member = role(at).and_then(Role::as_member).filter(|_| was_removed && host_of(at) != Some(main));
+            let member =
+                role(at).and_then(Role::as_member).filter(|_| was_removed && host_of(at) != Some(main));
             member.is_some_and(|member| {
                 member.roster().any(|entry| entry.contact.peer == main_peer && !entry.state.in_group())
             })
@@ -197,7 +198,13 @@ impl World {
         let (first, rest) = honest.split_first()?;
         for at in rest {
             if heads(*at) != heads(*first) {
-                let how = format!("nodes {first} and {at} do not have the same updates");
+                let of = |peer: PeerId| self.by_peer.get(&peer).copied();
+                let have = |at: usize| -> Vec<_> {
+                    let heads = heads(at).unwrap_or_default();
+                    heads.0.iter().map(|(peer, newest)| (of(*peer), *newest)).collect()
+                };
+                let (one, other) = (have(*first), have(*at));
+                let how = format!("nodes {first} and {at} do not have the same updates: {one:?}, {other:?}");
                 return Some((Invariant::Updates, how));
             }
         }

@@ -39,7 +39,8 @@ async fn requests_of_each_protocol_are_answered() {
                     Response::Commits(CommitsResponse { newest: request.after + 1, ..Default::default() })
                 }
                 Request::Vote(request) => {
-                    Response::Vote(Box::new(VoteResponse::Refused { term: request.term, epoch: 3 }))
+                    let (term, hears) = (request.term, Some(request.follows));
+                    Response::Vote(Box::new(VoteResponse::Refused { term, epoch: 3, hears }))
                 }
                 Request::Billing(_) => Response::Billing(Box::new(BillingResponse::Later)),
             })

@@ -52,7 +52,7 @@ async fn a_strangers_questions_get_no_answers() {
         let commits = rogue.pulls_commits(site.peer(), session).await;
         assert_eq!((commits.newest, commits.changes.len()), (0, 0));
         let vote = rogue.asks_for_vote(site.peer(), session).await;
-        assert!(matches!(vote, VoteResponse::Refused { term: 0, epoch: 0 }), "{vote:?}");
+        assert!(matches!(vote, VoteResponse::Refused { term: 0, epoch: 0, hears: None }), "{vote:?}");
         for message in [Message::Leave, Message::Ready, Message::End, Message::Remove] {
             let answer = rogue.tells(site.peer(), session, 0, vec![message]).await;
             assert!(matches!(answer, SessionResponse::Rejected(_)), "{answer:?}");

@@ -23,7 +23,7 @@ use crate::{
         Contact, MAX_SEATS, RosterEntry, SeatState,
         election::{
             Claimant, END_OF_TERMS, LEAST_VOTES, MAX_MET, Mandate, Standing, Vote, VoteRequest, VoteResponse,
-            is_package, vote_for, voters,
+            even_after, is_package, vote_for, voters,
         },
         member::{Seated, seated},
         message::Claim,
@@ -39,7 +39,7 @@ const PART_TO_ANSWER: u32 = 4;
 /// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
 const MAX_LEAP: u32 = 1_024;
 /// Hosts of different places choose different terms, so many of them.
-const SPREAD: u32 = 64;
+const SPREAD: u32 = 32;
 /// Whoever questions a host again and again is heard ever less often, down to once in so many such times.
 const MOST_PATIENCE: u32 = 60;
 
@@ -63,16 +63,23 @@ pub(super) struct Doubt {
 #[derive(Debug, Clone, Copy)]
 struct Rival {
     standing: Standing,
-    /// Votes for it, but of those whom this host has removed.
+    /// All votes for it, and those of others than whom this host has removed.
     votes: usize,
-    /// Whether it was elected at all, by whomever.
-    is_elected: bool,
+    good_votes: usize,
+    /// Whether it stands before this host in the agreed order.
+    is_earlier: bool,
 }
 
 impl Rival {
-    /// Whether it is rather host than one that so many want.
+    /// Whether it is rather host than one that so many want. Whom this host has removed shall not make another one
+    /// host in its place: their votes count where nobody wants this one, and where else neither would give way.
     fn is_before(&self, wanted: usize) -> bool {
-        self.votes >= wanted.max(LEAST_VOTES) || (wanted < LEAST_VOTES && self.is_elected)
+        let is_elected = self.votes >= LEAST_VOTES;
+        let is_wanted_more = match self.is_earlier {
+            true => self.votes >= wanted,
+            false => self.good_votes > wanted,
+        };
+        is_elected && (is_wanted_more || wanted < LEAST_VOTES)
     }
 }
 
@@ -80,11 +87,20 @@ impl Rival {
 #[derive(Debug, Clone)]
 struct Poll {
     term: u32,
+    /// The newest term before it: whoever hears of this one has nothing to vote for any more.
+    before: u32,
     asked: Timestamp,
     ends: Timestamp,
     votes: BTreeMap<PeerId, (Signed<Vote>, Option<Vec<u8>>)>,
     /// Who hears another host.
     against: BTreeSet<PeerId>,
+}
+
+impl Doubt {
+    /// The slot of one who was met.
+    pub(super) fn met_by(&self, peer: PeerId) -> Option<&Verified<Slot>> {
+        self.met.get(&peer).and_then(|(slot, _)| slot.as_ref())
+    }
 }
 
 impl Host {
@@ -101,7 +117,7 @@ impl Host {
             return Ok(());
         }
         let me = Standing { term: self.office.term, host: context.me.peer };
-        if self.seats.get(&from).is_some_and(|seat| !seat.state.in_group()) {
+        if self.seats.get(&from).is_some_and(is_gone) {
             self.meets(from, context);
             return Ok(());
         }
@@ -125,7 +141,7 @@ impl Host {
         let named = (roster.host.peer, roster.term) == (from, claimant.term);
         let last = claim.mandates.last().filter(|last| (last.term, last.host) == (claimant.term, from));
         let Some(last) = last.filter(|_| named && self.state != HostState::Ended) else { return Ok(()) };
-        let is_out = self.seats.get(&from).is_some_and(|seat| !seat.state.in_group());
+        let is_out = self.seats.get(&from).is_some_and(is_gone);
         if !is_out && !self.knows(from, &roster.host, roster.host_slot.as_ref(), context) {
             return Ok(());
         }
@@ -145,7 +161,9 @@ impl Host {
         let is_removed =
             |peer: &&PeerId| self.seats.get(peer).is_some_and(|seat| seat.state == SeatState::Removed);
         let removed = voted.iter().filter(is_removed).count();
-        Rival { standing, votes: voted.len() - removed, is_elected: voted.len() >= LEAST_VOTES }
+        let (votes, good_votes) = (voted.len(), voted.len() - removed);
+        let is_earlier = self.place(Some(claimant.peer)) < self.place(None);
+        Rival { standing, votes, good_votes, is_earlier }
     }
 
     /// Whether this peer has a seat, or shows that it could have one.
@@ -156,7 +174,8 @@ impl Host {
         slot: Option<&Signed<Slot>>,
         context: &Context<'_>,
     ) -> bool {
-        if self.seats.contains_key(&peer) || self.office.doubt.met.contains_key(&peer) {
+        let is_seated = self.seats.get(&peer).is_some_and(|seat| seat.state.in_group() || is_gone(seat));
+        if is_seated || self.office.doubt.met.contains_key(&peer) {
             return true;
         }
         let entry = RosterEntry {
@@ -184,6 +203,10 @@ impl Host {
             || in_book.any(|free| free.k == slot.k && free.generation >= slot.generation)
     }
 
+    fn newest_term(&self) -> u32 {
+        self.office.newest.max(self.office.term)
+    }
+
     /// A term that there is, or was.
     fn hear_of(&mut self, term: u32) {
         if term.saturating_sub(self.office.newest) <= MAX_LEAP && term < END_OF_TERMS {
@@ -199,8 +222,9 @@ impl Host {
         if doubt.poll.is_some() || was_just_now || self.is_new(now) {
             return Ok(());
         }
-        let own_place = self.place(None) % SPREAD;
-        let term = self.office.newest.max(self.office.term).saturating_add(1 + own_place);
+        let apart = 2 * (self.place(None) % SPREAD);
+        let before = self.newest_term();
+        let term = even_after(before).saturating_add(apart);
         if term >= END_OF_TERMS {
             return Ok(());
         }
@@ -210,22 +234,25 @@ impl Host {
         let ends = now + self.office.takeover / PART_TO_ANSWER;
         self.office.newest = term;
         self.office.doubt.polls += 1;
-        self.office.doubt.poll = Some(Poll { term, asked: now, ends, votes, against: BTreeSet::new() });
+        self.office.doubt.poll =
+            Some(Poll { term, before, asked: now, ends, votes, against: BTreeSet::new() });
         self.ask_all(context, outputs);
         Ok(())
     }
 
     /// A host gives no vote.
     pub(in crate::session) fn vote_for(&self, me: PeerId, from: PeerId) -> VoteResponse {
+        let is_met = self.office.doubt.met.contains_key(&from);
         match self.seats.get(&from) {
-            Some(seat) if !seat.state.in_group() => return VoteResponse::Out,
-            None if !self.office.doubt.met.contains_key(&from) => return VoteResponse::UNKNOWN,
+            Some(seat) if !seat.state.in_group() && !is_met => return VoteResponse::Out,
+            None if !is_met => return VoteResponse::UNKNOWN,
             _ => {}
         }
         let standing = Standing { term: self.office.term, host: me };
         let hears = (self.state != HostState::Ended).then_some(standing);
         let epoch = self.keys.current().map_or(0, |keys| keys.epoch());
-        VoteResponse::Refused { term: self.office.newest.max(self.office.term), epoch, hears }
+        let term = self.office.doubt.poll.as_ref().map_or(self.newest_term(), |poll| poll.before);
+        VoteResponse::Refused { term, epoch, hears }
     }
 
     /// Everyone who has not answered.
@@ -316,9 +343,10 @@ impl Host {
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
         for (peer, (slot, entry)) in std::mem::take(&mut self.office.doubt.met) {
-            let mut seat = Seat::new(entry.contact, context.now);
-            (seat.state, seat.slot) = (SeatState::Accepted, slot);
-            self.seats.entry(peer).or_insert(seat);
+            let seat = self.seats.entry(peer).or_insert_with(|| Seat::new(entry.contact, context.now));
+            if !seat.state.in_group() && !is_gone(seat) {
+                (seat.state, seat.slot, seat.why) = (SeatState::Accepted, slot, None);
+            }
         }
         let votes = poll.votes.values().take(MAX_SEATS).map(|(vote, _)| vote.clone()).collect();
         let packages = poll.votes.into_iter().filter_map(|(peer, (_, package))| Some((peer, package?)));
@@ -337,4 +365,9 @@ impl Host {
             is_meant && since <= now && since + self.office.takeover > now
         })
     }
+}
+
+/// Whether somebody was in this host's group, and is no longer: not just asked, by it, without an answer.
+fn is_gone(seat: &Seat) -> bool {
+    !seat.state.in_group() && (seat.has_slot() || seat.state == SeatState::Removed)
 }

@@ -17,6 +17,7 @@ use crate::{
     session::{
         Contact, Message, Roster, RosterEntry, SeatState,
         election::{Mandate, Vote, with_mandate},
+        member::place,
         message::{Claim, HandOver, HandedCopies},
         role::Estate,
         step::{Context, Output, StepError},
@@ -126,6 +127,19 @@ impl Host {
     #[must_use]
     pub fn former_hosts(&self) -> &[PeerId] {
         &self.office.former
+    }
+
+    /// Where this host (`None`), or somebody else, stands in the agreed order.
+    pub(in crate::session) fn place(&self, peer: Option<PeerId>) -> u32 {
+        let right = self.right().ok();
+        let own = right.as_ref().and_then(|right| right.slot());
+        match peer {
+            None => right.as_ref().map_or(u32::MAX, |right| place(right.holder(), own, &self.ticket)),
+            Some(peer) => {
+                let slot = self.seats.get(&peer).and_then(Seat::slot);
+                place(peer, slot.or_else(|| self.office.doubt.met_by(peer)), &self.ticket)
+            }
+        }
     }
 
     /// By which this host has copies to give, if it is not by the ticket.

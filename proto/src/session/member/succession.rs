@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Invited, Keys, Member, MemberState,
-    roster::{Seated, place, seated, slots},
+    roster::{Seated, seated, slots},
 };
 use crate::{
     group::keys::KeyOffer,
@@ -23,7 +23,7 @@ use crate::{
         TAKEOVER_MIN,
         election::{
             Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_MET, MAX_TERMS_AHEAD, Mandate, Standing, Vote,
-            VoteRequest, VoteResponse, is_enough, is_package, vote_for, with_mandate,
+            VoteRequest, VoteResponse, is_enough, is_package, odd_after, vote_for, with_mandate,
         },
         host::Won,
         message::{Claim, HandOver, HandedCopies},
@@ -41,6 +41,8 @@ const ASKS: u32 = 16;
 const CAMPAIGNS: u32 = 4;
 /// Who can only look for a host asks less often.
 const LOOKS: u32 = 8;
+/// By how many terms one word raises the newest that a member knows of: there are not that many of them.
+const MAX_LIE: u32 = 4;
 /// Most of those who are said to be host that are asked.
 const MAX_SAID: usize = 8;
 
@@ -301,7 +303,7 @@ impl Member {
 
     /// A new term, with this node's own vote.
     fn begin_campaign(&mut self, context: &Context<'_>) -> Result<Campaign, StepError> {
-        let term = self.newest_term().saturating_add(1);
+        let term = odd_after(self.newest_term());
         let vote = self.vote(term, self.me, context)?;
         let votes = BTreeMap::from([(self.me, (vote, None))]);
         Ok(Campaign { term, since: context.now, asked: context.now, votes })
@@ -310,6 +312,12 @@ impl Member {
     fn newest_term(&self) -> u32 {
         let voted = self.succession.voted.as_ref().map_or(0, |(term, ..)| *term);
         self.succession.newest.max(self.term()).max(voted)
+    }
+
+    /// A term that there is, or was. A lie costs no more than [`MAX_LIE`].
+    fn hear_of(&mut self, term: u32) {
+        self.succession.newest =
+            self.succession.newest.max(term.min(self.newest_term().saturating_add(MAX_LIE)));
     }
 
     /// This node's only vote in that term.
@@ -343,7 +351,7 @@ impl Member {
         let newest = self.newest_term();
         let term = request.term;
         let is_later = term > newest && term < END_OF_TERMS && term - newest <= MAX_TERMS_AHEAD;
-        self.succession.newest = self.succession.newest.max(term.min(newest.saturating_add(1)));
+        self.hear_of(request.term);
         self.keys.heard_of(request.epoch, context.now);
         let knows_enough = request.epoch >= self.keys.epoch();
         let is_free = is_mine || (self.has_lost_host(context.now) && !self.has_just_voted(context.now));
@@ -389,7 +397,8 @@ impl Member {
     /// Whether this node has voted for that one, and waits for a host.
     pub(in crate::session) fn has_chosen(&self, claimant: Claimant, now: Timestamp) -> bool {
         let Claimant { session, term, peer } = claimant;
-        let voted = self.succession.voted.as_ref().is_some_and(|(voted, of, _)| (*voted, *of) == (term, peer));
+        let voted =
+            self.succession.voted.as_ref().is_some_and(|(voted, of, _)| (*voted, *of) == (term, peer));
         voted && session == self.session && self.has_lost_host(now)
     }
 
@@ -434,13 +443,13 @@ impl Member {
                     campaign.votes.insert(from, (vote, package));
                 }
             }
-            VoteResponse::Refused { hears, .. } if hears == Some(self.standing()) && from == self.host().peer => {
+            VoteResponse::Refused { hears, .. }
+                if hears == Some(self.standing()) && from == self.host().peer =>
+            {
                 self.host_heard(from, self.term(), now);
             }
             VoteResponse::Refused { term, epoch, hears } if voters.contains(&from) => {
-                // A lie costs no more than one term.
-                self.succession.newest =
-                    self.succession.newest.max(term.min(self.newest_term().saturating_add(1)));
+                self.hear_of(term);
                 self.keys.heard_of(epoch, now);
                 if let Some(hears) = hears {
                     self.heard_claim(hears.host);
@@ -642,17 +651,5 @@ impl Member {
             self.say_ready(context.now);
         }
         Ok(())
-    }
-}
-
-impl super::super::Host {
-    /// Where this host (`None`), or somebody else, stands in the agreed order.
-    pub(in crate::session) fn place(&self, peer: Option<PeerId>) -> u32 {
-        let right = self.right().ok();
-        let own = right.as_ref().and_then(|right| right.slot());
-        match peer {
-            None => right.as_ref().map_or(u32::MAX, |right| place(right.holder(), own, self.ticket())),
-            Some(peer) => place(peer, self.seats().get(&peer).and_then(|seat| seat.slot()), self.ticket()),
-        }
     }
 }
