@@ -10,7 +10,7 @@ use parlor_tests::sim::{Bug, Invariant, Options, run};
 /// How many seeds are run here. `simulate` runs more.
 const SEEDS: u64 = 100;
 /// Among how many seeds a planted mistake has to show.
-const TRIES: u64 = 150;
+const TRIES: u64 = 1_000;
 /// Small runs: this is done for every change.
 const SMALL: Options = Options { bug: None, trace: false, largest: Some(8) };
 
@@ -91,6 +91,7 @@ planted! {
     a_log_with_gaps_is_noticed: GapsAccepted, Updates;
     an_unchecked_signature_lets_forgeries_in: SignatureUnchecked, Updates;
     votes_for_anyone_depose_a_host_that_is_heard: VotesForAnyone, Hosts;
+    a_host_whose_beacons_do_not_count_is_deposed: BeaconsIgnored, Hosts;
     lost_claims_leave_a_group_apart: ClaimsDropped, Agreement;
     numbers_that_begin_again_stop_everything: NumbersReset, Progress;
     endless_questions_are_noticed: NeverAtRest, Rest;

@@ -147,7 +147,9 @@ impl World {
     pub(super) fn host_spoke(&mut self, node: usize, session: SessionId, host: PeerId, term: u32) {
         let (now, shown) = (self.now, self.nodes[node].clock.shows(self.now));
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
-        held.role.host_heard(host, term, shown);
+        if self.bug != Some(Bug::BeaconsIgnored) {
+            held.role.host_heard(host, term, shown);
+        }
         let is_host = |member: &Member| member.host().peer == host && member.term() == term;
         if held.role.as_member().is_some_and(is_host) {
             let gap = held.role.takeover().as_millis() as u64 / 2;

@@ -27,6 +27,8 @@ pub enum Bug {
     SignatureUnchecked,
     /// A node votes for whoever asks, whether it hears its host or not.
     VotesForAnyone,
+    /// What a host says to show that it is there does not count as a sign of it.
+    BeaconsIgnored,
     /// What a new host says first is lost, always.
     ClaimsDropped,
     /// A crash resets the numbers of what is said.
@@ -39,7 +41,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, and the invariant that each breaks.
-    pub const ALL: [(Self, Invariant); 14] = [
+    pub const ALL: [(Self, Invariant); 15] = [
         (Self::LedgerForgotten, Invariant::Copies),
         (Self::ProofIgnored, Invariant::Proof),
         (Self::RemovalIgnored, Invariant::Closed),
@@ -50,6 +52,7 @@ impl Bug {
         (Self::GapsAccepted, Invariant::Updates),
         (Self::SignatureUnchecked, Invariant::Updates),
         (Self::VotesForAnyone, Invariant::Hosts),
+        (Self::BeaconsIgnored, Invariant::Hosts),
         (Self::ClaimsDropped, Invariant::Agreement),
         (Self::NumbersReset, Invariant::Progress),
         (Self::NeverAtRest, Invariant::Rest),
