@@ -219,5 +219,8 @@ impl Driver {
 
 /// Whether copies may be given out, come back or be handed on: to read the whole book takes its time.
 fn may_touch_ledger(input: &Input) -> bool {
-    matches!(input, Input::Invite(_) | Input::Message { .. } | Input::HandOver(_))
+    matches!(
+        input,
+        Input::Invite(_) | Input::Message { .. } | Input::HandOver(_) | Input::VoteAsked { .. }
+    )
 }
