@@ -22,6 +22,7 @@ use tokio::sync::broadcast;
 use crate::{
     billing::Outbox,
     overlay::Overlay,
+    runtime::agent::Sandbox,
     store::{Bundle, BundleError, Bundles, Store, StoreError},
 };
 
@@ -48,6 +49,8 @@ pub struct Context {
     pub traffic: Traffic,
     /// Whom this node hosts.
     pub hosted: Hosted,
+    /// Where agents run.
+    pub sandbox: Sandbox,
 }
 
 /// The slots of those who are in a session that this node hosts, whoever granted them: they get the program here.
@@ -123,6 +126,26 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         why: Option<String>,
     },
+    /// A line of an agent, for its user.
+    Line {
+        /// Of which session.
+        session: SessionId,
+        /// `agent`, or `host` for the host part.
+        part: &'static str,
+        /// What it says.
+        text: String,
+    },
+    /// An agent's state changed.
+    Agent {
+        /// Of which session.
+        session: SessionId,
+        /// `agent`, or `host` for the host part.
+        part: &'static str,
+        /// `stopped`.
+        state: &'static str,
+        /// Why, for people.
+        why: String,
+    },
     /// A member's state changed.
     Member {
         /// In which session.
@@ -174,6 +197,8 @@ impl Event {
             | Self::State { session, .. }
             | Self::Member { session, .. }
             | Self::Host { session, .. }
+            | Self::Line { session, .. }
+            | Self::Agent { session, .. }
             | Self::Transfer { session, .. }
             | Self::Cheat { session, .. } => Some(*session),
             Self::Changed => None,

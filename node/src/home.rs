@@ -117,6 +117,12 @@ impl Home {
         self.root.join("programs")
     }
 
+    /// Where agents' compiled code is kept: a cache.
+    #[must_use]
+    pub fn compiled(&self) -> PathBuf {
+        self.root.join("compiled")
+    }
+
     /// The directory itself, absolute.
     #[must_use]
     pub fn root(&self) -> &Path {

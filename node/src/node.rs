@@ -29,7 +29,7 @@ use crate::{
     group::Group,
     home::{Home, HomeError, control_socket},
     overlay::{self, InboundRequest, Overlay},
-    runtime::web::WebServer,
+    runtime::{agent::Sandbox, web::WebServer},
     session::{SessionError, Sessions, Web},
     store::{BundleError, Bundles, Store, StoreError},
     supply::{get::Supplies, library, origin, transfer::RightHolders},
@@ -102,6 +102,8 @@ pub enum StartError {
     Console(#[from] ConsoleError),
     #[error("web programs cannot be served: {0}")]
     Web(#[from] crate::runtime::web::StartError),
+    #[error("agents cannot be run: {0}")]
+    Sandbox(#[from] crate::runtime::agent::SandboxError),
     #[error("the control socket {0}: {1}")]
     Socket(PathBuf, #[source] std::io::Error),
     #[error("--preload {0}: {1}")]
@@ -170,6 +172,7 @@ impl Node {
             events: Context::event_channel(),
             traffic: crate::context::Traffic::default(),
             hosted: crate::context::Hosted::default(),
+            sandbox: Sandbox::new(&home.compiled())?,
         });
         let web = Web { server: web_server(&context).await?, open_browser: config.open_browser };
         let availability = stored_availability(&context.store).await?;
@@ -199,9 +202,10 @@ impl Node {
         Ok(Started { node, console: console.url })
     }
 
-    /// Stops: says goodbye to nobody, because everything that counts is on disk.
+    /// Stops: says goodbye to nobody, because everything that counts is on disk; but agents put their state aside.
     pub async fn stop(&self) {
         self.stop.cancel();
+        self.sessions.finish_agents().await;
         self.context.overlay.clone().shutdown().await;
         // A socket that is left behind does no harm.
         let _ = std::fs::remove_file(&self.socket);

@@ -177,12 +177,18 @@ fn table(out: &mut impl Write, columns: &[(&str, &str)], items: &[Value]) -> io:
 fn happened(out: &mut impl Write, event: &Map<String, Value>) -> io::Result<()> {
     let field = |key: &str| event.get(key).map(|value| text(key, value)).unwrap_or_default();
     match event.get("event").and_then(Value::as_str).unwrap_or_default() {
+        // The program's agent says in its own words what it means.
+        "update" if event.get("agent") == Some(&Value::Bool(true)) => Ok(()),
         "update" => writeln!(out, "{}: {}", field("name"), field("payload")),
         "realtime" => writeln!(out, "{} ~ {}", field("name"), field("payload")),
         "member" => writeln!(out, "* {}: {}", field("name"), field("state")),
         "host" => writeln!(out, "* {} is the host now", field("name")),
         "state" if field("why").is_empty() => writeln!(out, "* {}", field("state")),
         "state" => writeln!(out, "* {}: {}", field("state"), field("why")),
+        "line" => writeln!(out, "{}", field("text")),
+        "agent" => {
+            writeln!(out, "* the program's {} was {}: {}", field("part"), field("state"), field("why"))
+        }
         "transfer" => writeln!(out, "* received {} of {}", size(&event["done"]), size(&event["total"])),
         other => writeln!(out, "* {other}"),
     }

@@ -136,7 +136,10 @@ fn tell(event: &Event, json: bool) {
             say(&format!("session {session}: {host} gave one copy to two members; the proof is kept"));
         }
         Event::Host { session, name, .. } => say(&format!("session {session}: {name} is the host now")),
-        Event::Member { .. } | Event::Transfer { .. } | Event::Changed => {}
+        Event::Agent { session, part, state, why } => {
+            say(&format!("session {session}: the program's {part} was {state}: {why}"));
+        }
+        Event::Line { .. } | Event::Member { .. } | Event::Transfer { .. } | Event::Changed => {}
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) async fn watch(
         let line = json!({"event": "member", "session": session, "peer": peer, "name": name, "state": state});
         emit(lines, line).await?;
     }
+    for (part, text) in node.sessions().agent_lines(session).await {
+        emit(lines, json!({"event": "line", "session": session, "part": part, "text": text})).await?;
+    }
     let mut serial = 0;
     let mut open: Option<(Group, tokio::sync::watch::Receiver<u64>, broadcast::Receiver<Realtime>)> = None;
     loop {
@@ -90,11 +93,15 @@ async fn updates(
     mut serial: u64,
     lines: &mpsc::Sender<Value>,
 ) -> Result<u64, CommandError> {
+    let has_agent = node.sessions().view(session).await?.agent;
     loop {
         let page = node.context().store.updates_after(session, serial, PAGE).await?;
         for stored in &page {
             serial = stored.serial;
-            emit(lines, update_line(group, session, stored)?).await?;
+            let mut line = update_line(group, session, stored)?;
+            // Which says in its own words what it means.
+            line["agent"] = has_agent.into();
+            emit(lines, line).await?;
         }
         if page.len() < PAGE {
             return Ok(serial);

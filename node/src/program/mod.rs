@@ -25,8 +25,8 @@ use std::{
 use parlor_proto::{
     ids::ChunkHash,
     program::{
-        CHUNK_SIZE, FileEntry, FilePath, FilePathError, MAX_FILES, MAX_PROGRAM_SIZE, Manifest, ManifestError,
-        Program, ProgramName, Role, find_collision,
+        AGENT_FILE, CHUNK_SIZE, FileEntry, FilePath, FilePathError, HOST_AGENT_FILE, MAX_FILES,
+        MAX_PROGRAM_SIZE, Manifest, ManifestError, Program, ProgramName, Role, find_collision,
     },
 };
 use settings::Settings;
@@ -85,7 +85,9 @@ pub enum ImportError {
     #[error("the .xdc file is a zip bomb: it unpacks to more than {0} times its size")]
     Bomb(u64),
     /// No page to show.
-    #[error("there is no {INDEX} at the top, so there is nothing to show")]
+    #[error(
+        "there is no {INDEX} and no {AGENT_FILE} at the top, so there is nothing to show and nothing to run"
+    )]
     NoIndex,
     /// The settings cannot be read.
     #[error("{SETTINGS} cannot be read: {}", .0.message())]
@@ -229,7 +231,8 @@ fn stage<S: Source>(source: &mut S, fallback: &str, shelf: &Bundles) -> Result<S
         let name = item.path.as_str();
         let reader = source.open(&item.place).map_err(|error| error.of(name))?;
         let chunks = copy(reader, item.size, &target, name)?;
-        entries.push(FileEntry { path: item.path, role: Role::Everyone, size: item.size, chunks });
+        let role = if name == HOST_AGENT_FILE { Role::Host } else { Role::Everyone };
+        entries.push(FileEntry { path: item.path, role, size: item.size, chunks });
     }
     let settings = Settings::read(&files.join(SETTINGS))?;
     let program = Program::new(describe(settings, entries, fallback)?)?;
@@ -254,7 +257,8 @@ fn check_items<P>(items: &[Item<P>]) -> Result<(), ImportError> {
     if let Some((a, b)) = find_collision(items.iter().map(|item| &item.path)) {
         return Err(ImportError::Collision(a.clone(), b.clone()));
     }
-    if !items.iter().any(|item| item.path.as_str() == INDEX) {
+    let starts = |path: &str| [INDEX, AGENT_FILE, HOST_AGENT_FILE].contains(&path);
+    if !items.iter().any(|item| starts(item.path.as_str())) {
         return Err(ImportError::NoIndex);
     }
     Ok(())
@@ -300,6 +304,7 @@ fn describe(settings: Settings, mut files: Vec<FileEntry>, fallback: &str) -> Re
         version: settings.version,
         summary: settings.summary,
         copies: settings.copies,
+        agent: settings.agent,
         files,
     })
 }

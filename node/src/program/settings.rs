@@ -11,11 +11,19 @@
 //! summary = "Talk to each other."
 //! copies = { min = 1, max = 8 }           # or a number; without it, any number
 //! host = ["server/", "answers.txt"]       # what only the host gets: files, and folders ending in a slash
+//!
+//! [parlor.agent]                          # what agent.wasm and host.wasm ask for; without, the node chooses
+//! memory = 67108864                       # bytes
+//! event_ms = 2000                         # milliseconds that one event may take
+//! messages_per_second = 100
+//! store = 8388608                         # bytes, in each scope
+//! output_per_second = 60
+//! tick_ms = 1000                          # milliseconds; without, no ticks
 //! ```
 
 use std::{fs, io, path::Path};
 
-use parlor_proto::program::{CopiesRule, CopiesRuleError};
+use parlor_proto::program::{AgentWishes, CopiesRule, CopiesRuleError};
 use serde::{Deserialize, de::Error as _};
 
 use super::{EntryError, ImportError, SETTINGS};
@@ -35,6 +43,7 @@ pub(super) struct Settings {
     pub(super) summary: Option<String>,
     pub(super) copies: CopiesRule,
     pub(super) host: Vec<String>,
+    pub(super) agent: AgentWishes,
 }
 
 #[derive(Default, Deserialize)]
@@ -52,6 +61,8 @@ struct Table {
     copies: Option<CopiesRule>,
     #[serde(default)]
     host: Vec<String>,
+    #[serde(default)]
+    agent: AgentWishes,
 }
 
 #[derive(Deserialize)]
@@ -84,6 +95,7 @@ impl From<File> for Settings {
             summary: parlor.summary,
             copies: parlor.copies.unwrap_or(CopiesRule::Free),
             host: parlor.host,
+            agent: parlor.agent,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! What runs a program on this node.
 //!
-//! For: [`web`], the part of a program that is shown in the user's own browser. Not for: deciding when a program
-//! runs (see `session`), nor how what it says reaches the group (see `group`).
+//! For: [`agent`], the part of a program that runs by itself, in a sandbox, and [`web`], the part that is shown in the
+//! user's own browser. Not for: deciding when a program runs (see `session`), nor how what it says reaches the group (see
+//! `group`).
 
+pub mod agent;
 pub mod web;
 
 /// Shows an address in the user's browser. Failure is told in the log; the user still has `parlor open`.

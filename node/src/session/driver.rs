@@ -50,6 +50,10 @@ pub enum SessionError {
     Full,
     #[error("the session does not run on this node now")]
     NotRunning,
+    #[error("{0}")]
+    Setup(String),
+    #[error("the program's agent does not take it: it was stopped, or is too slow")]
+    NotTaken,
     #[error(transparent)]
     Step(#[from] StepError),
     #[error(transparent)]
@@ -169,9 +173,7 @@ impl Driver {
     async fn command(&mut self, command: Command) {
         // Whoever asked may have stopped waiting for the answer: then it goes nowhere.
         match command {
-            Command::Host(program, invite, takeover, reply) => {
-                drop(reply.send(self.host(program, invite, takeover).await));
-            }
+            Command::Host(opening, reply) => drop(reply.send(self.host(*opening).await)),
             Command::Wish(session, wish, reply) => drop(reply.send(self.wish(session, wish).await)),
             Command::Request(from, request, reply) => drop(reply.send(self.request(from, request).await)),
             Command::Reached(peer) => self.reached(peer).await,
@@ -195,6 +197,18 @@ impl Driver {
             Command::RemoveProgram(program, reply) => drop(reply.send(self.remove_program(program).await)),
             Command::SetAvailability(availability, reply) => {
                 self.availability = availability;
+                let _ = reply.send(());
+            }
+            Command::Tell(session, text, reply) => {
+                let link = self.runs.get(&session).map(|run| &run.doing.link);
+                let _ = reply.send(link.and_then(|link| link.type_line(text)));
+            }
+            Command::Lines(session, reply) => {
+                let lines = self.runs.get(&session).map(|run| run.doing.link.lines());
+                drop(reply.send(lines.unwrap_or_default()));
+            }
+            Command::FinishAgents(reply) => {
+                self.finish_agents().await;
                 let _ = reply.send(());
             }
         }

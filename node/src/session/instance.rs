@@ -12,10 +12,14 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::{broadcast, mpsc, watch};
 
+use super::agents::{Link, Speaker};
 use crate::{
     group::{Group, PostError, Realtime},
-    runtime::web::{
-        DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
+    runtime::{
+        agent,
+        web::{
+            DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
+        },
     },
     store::{Bundle, StoredUpdate},
 };
@@ -29,12 +33,18 @@ pub(super) struct WebInstance {
     bundle: Arc<Bundle>,
     name: String,
     is_host: Arc<AtomicBool>,
+    link: Arc<Link>,
     outgoing: mpsc::Sender<Bytes>,
 }
 
 impl WebInstance {
     /// For a group that is open and a bundle that is whole.
-    pub(super) fn new(group: Group, bundle: Arc<Bundle>, name: String, is_host: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        group: Group,
+        bundle: Arc<Bundle>,
+        name: String,
+        (is_host, link): (Arc<AtomicBool>, Arc<Link>),
+    ) -> Self {
         let (outgoing, mut waiting) = mpsc::channel::<Bytes>(REALTIME_LAG);
         let weak = group.downgrade();
         tokio::spawn(async move {
@@ -42,7 +52,7 @@ impl WebInstance {
                 group.send_realtime(data).await;
             }
         });
-        Self { group, bundle, name, is_host, outgoing }
+        Self { group, bundle, name, is_host, link, outgoing }
     }
 
     fn delivered(&self, stored: &StoredUpdate, max_serial: u64) -> DeliveredUpdate {
@@ -133,10 +143,16 @@ impl Instance for WebInstance {
     fn realtime_join(&self) -> broadcast::Receiver<RealtimeMessage> {
         let (sender, receiver) = broadcast::channel(REALTIME_LAG);
         let (mut realtime, group) = (self.group.realtime(), self.group.downgrade());
+        let (mut local, me) = (self.link.realtime(), self.group.me());
         tokio::spawn(async move {
             loop {
                 let received = tokio::select! {
                     received = realtime.recv() => received,
+                    sent = local.recv() => match sent {
+                        Ok((Speaker::Part(_), data)) => Ok(Realtime { sender: me, data }),
+                        // Its own, or missed: the group's is what counts.
+                        _ => continue,
+                    },
                     () = sender.closed() => return,
                 };
                 let Realtime { sender: peer, data } = match received {
@@ -157,6 +173,15 @@ impl Instance for WebInstance {
 
     fn realtime_send(&self, data: Bytes) {
         // A page that sends faster than the network takes it loses messages, as this channel may.
-        let _ = self.outgoing.try_send(data);
+        let _ = self.outgoing.try_send(data.clone());
+        self.link.sent(Speaker::Page, data);
+    }
+
+    fn tell_agent(&self, json: String) -> bool {
+        self.link.tell(agent::Event::Page(json))
+    }
+
+    fn agent_shows(&self) -> broadcast::Receiver<String> {
+        self.link.shows()
     }
 }

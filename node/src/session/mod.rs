@@ -9,6 +9,7 @@
 //! doing now (group, transfer, program) is compared with what it does, and the difference is made up. A
 //! restart is just the last move for every session on disk.
 
+mod agents;
 mod driver;
 mod instance;
 mod keeping;
@@ -58,6 +59,7 @@ pub const MAX_ENDED: u32 = 100;
 pub struct Sessions {
     commands: mpsc::Sender<Command>,
     groups: Groups,
+    context: Arc<Context>,
 }
 
 /// The groups that are open now, for whoever must not wait for the driver.
@@ -75,7 +77,7 @@ type Reply<T> = oneshot::Sender<Result<T, SessionError>>;
 
 /// To the driver.
 enum Command {
-    Host(ProgramId, Vec<Contact>, Duration, Reply<SessionId>),
+    Host(Box<wishes::Opening>, Reply<SessionId>),
     Wish(SessionId, Wish, Reply<()>),
     Request(PeerId, SessionRequest, oneshot::Sender<SessionResponse>),
     Reached(PeerId),
@@ -92,6 +94,9 @@ enum Command {
     Launch(SessionId, Reply<String>),
     RemoveProgram(ProgramId, Reply<()>),
     SetAvailability(Availability, oneshot::Sender<()>),
+    Tell(SessionId, String, oneshot::Sender<Option<oneshot::Receiver<()>>>),
+    FinishAgents(oneshot::Sender<()>),
+    Lines(SessionId, oneshot::Sender<Vec<(&'static str, String)>>),
 }
 
 /// What a user wants of one session.
@@ -129,10 +134,11 @@ impl Sessions {
     ) -> Result<Self, StoreError> {
         let (commands, inbox) = mpsc::channel(QUEUE);
         let groups = Groups::default();
-        let surroundings = driver::Surroundings { context, web, groups: Arc::clone(&groups) };
+        let surroundings =
+            driver::Surroundings { context: Arc::clone(&context), web, groups: Arc::clone(&groups) };
         let driver = driver::Driver::load(surroundings, availability, commands.downgrade()).await?;
         tokio::spawn(driver.run(inbox));
-        Ok(Self { commands, groups })
+        Ok(Self { commands, groups, context })
     }
 
     /// ST14: opens a session for a program of the library and invites. Without a sign of this node for `takeover`,
@@ -143,7 +149,11 @@ impl Sessions {
         invite: Vec<Contact>,
         takeover: Duration,
     ) -> Result<SessionId, SessionError> {
-        self.ask(|reply| Command::Host(program, invite, takeover, reply)).await
+        let session = SessionId(rand::random());
+        // Not by the driver: setting a program up may take its time.
+        let goes_on = agents::set_up_host(&self.context, session, program).await?;
+        let opening = wishes::Opening { session, program, invite, takeover, goes_on };
+        self.ask(|reply| Command::Host(Box::new(opening), reply)).await
     }
 
     /// Carries out what a user wants of a session.
@@ -185,6 +195,33 @@ impl Sessions {
         let (reply, answer) = oneshot::channel();
         // Fails only while the node stops.
         let _ = self.commands.send(Command::SetAvailability(availability, reply)).await;
+        let _ = answer.await;
+    }
+
+    /// What the user types, for the session's agent on this node: `true` once it has taken it, and what it has posted
+    /// upon it is on disk. `false` if there is none: then it is for the group.
+    pub async fn tell_agent(&self, session: SessionId, text: String) -> Result<bool, SessionError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Tell(session, text, reply)).await.map_err(|_| SessionError::Stopping)?;
+        match answer.await.map_err(|_| SessionError::Stopping)? {
+            Some(taken) => taken.await.map(|()| true).map_err(|_| SessionError::NotTaken),
+            None => Ok(false),
+        }
+    }
+
+    /// The lines that the session's agents wrote last, and which part each is of; the newest last.
+    pub async fn agent_lines(&self, session: SessionId) -> Vec<(&'static str, String)> {
+        let (reply, answer) = oneshot::channel();
+        // Fails only while the node stops.
+        let _ = self.commands.send(Command::Lines(session, reply)).await;
+        answer.await.unwrap_or_default()
+    }
+
+    /// Before the node stops: agents put their state aside.
+    pub async fn finish_agents(&self) {
+        let (reply, answer) = oneshot::channel();
+        // Fails only if it has stopped already.
+        let _ = self.commands.send(Command::FinishAgents(reply)).await;
         let _ = answer.await;
     }
 

@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     Command, TransferView,
+    agents::{self, Agents, Around, Link},
     driver::{Driver, Run},
     instance::WebInstance,
     keys::{Attendance, Beacons},
@@ -39,10 +40,14 @@ pub(super) struct Doing {
     members: BTreeSet<PeerId>,
     attendance: Option<Attendance>,
     beacons: Option<Beacons>,
-    is_host: Arc<AtomicBool>,
+    pub(super) is_host: Arc<AtomicBool>,
     pub(super) transfer: Option<Transfer>,
     pub(super) mounted: Option<Label>,
     opened: bool,
+    pub(super) link: Arc<Link>,
+    pub(super) agents: Agents,
+    /// The program asked, when it was set up, to go on as soon as somebody is ready. Forgotten in a restart.
+    pub(super) goes_on: bool,
 }
 
 /// A transfer under way; dropped, it stops.
@@ -72,6 +77,7 @@ impl Driver {
         let wanted = wanted(run);
         self.reconcile_group(session, wanted.group).await;
         self.reconcile_transfer(session, wanted.fetch);
+        self.reconcile_agents(session, wanted.run).await;
         self.reconcile_web(session, wanted.run).await;
     }
 
@@ -158,6 +164,7 @@ impl Driver {
         context.hosted.set(session, slots.unwrap_or_default());
         let is_host = role.as_host().is_some();
         doing.is_host.store(is_host, Ordering::Relaxed);
+        doing.link.set_members(view::group_members(&group, role, members));
         if !is_host {
             doing.beacons = None;
         } else if doing.beacons.as_ref().is_none_or(|beacons| beacons.term != role.term()) {
@@ -175,6 +182,7 @@ impl Driver {
                 let Some(member) = run.record.role.as_member() else { return };
                 let (total, billing) = (member.invitation().size, member.invitation().billing.clone());
                 let host = member.host().peer;
+                let (link, is_host) = (Arc::clone(&run.doing.link), Arc::clone(&run.doing.is_host));
                 // What is here already stays, when somebody else is host and goes on serving.
                 if run.doing.transfer.as_ref().is_some_and(|transfer| transfer.host == host) {
                     return;
@@ -184,7 +192,7 @@ impl Driver {
                     if let Err(error) = context.note_places(&billing).await {
                         tracing::warn!(%session, %error, "where billing is was not noted");
                     }
-                    receive(context, session, right, host, commands).await;
+                    receive(context, session, right, host, (link, is_host), commands).await;
                 });
                 let view = TransferView { done: 0, total, fetched: 0, waits: None };
                 run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), host, view });
@@ -210,7 +218,8 @@ impl Driver {
             tracing::error!(%session, "the program's files are not where they were");
             return;
         };
-        let instance = WebInstance::new(group.clone(), bundle, name, is_host);
+        let link = Arc::clone(&doing.link);
+        let instance = WebInstance::new(group.clone(), bundle, name, (is_host, link));
         self.web.server.mount(label, Arc::new(instance));
         doing.mounted = Some(label);
         if self.web.open_browser && !doing.opened {
@@ -232,12 +241,13 @@ impl Driver {
     }
 }
 
-/// ST23-24: until every byte is here, or it is certain that it will not be.
+/// ST23-24: until every byte is here and the program is set up, or it is certain that it will not be.
 async fn receive(
     context: Arc<Context>,
     session: SessionId,
     right: Right,
     host: PeerId,
+    shared: (Arc<Link>, Arc<AtomicBool>),
     commands: mpsc::WeakSender<Command>,
 ) {
     let (progress, steps) = watch::channel(transfer::Progress::default());
@@ -247,7 +257,13 @@ async fn receive(
         let sources = vec![host];
         let error = match transfer::fetch(&context, &right, sources, &progress).await {
             Ok(bundle) => match library::note(&context, &bundle, Some(right.ticket().origin)).await {
-                Ok(()) => break Ok(()),
+                Ok(()) => {
+                    let ticket = right.ticket();
+                    let of = (ticket.origin, ticket.name.as_str());
+                    let around = Around::new(session, &context, Arc::clone(&bundle), of, shared.clone());
+                    let ready = agents::set_up(&context, &around, &bundle).await;
+                    break ready.map(|_| ()).map_err(|error| error.to_string());
+                }
                 Err(error) => error.to_string(),
             },
             Err(error) if error.is_final() => break Err(error.to_string()),

@@ -1,6 +1,6 @@
 //! Sessions as users and programs see them: what `sessions`, `session` and `inbox` print.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_proto::{
     identity::PeerId,
@@ -11,7 +11,7 @@ use parlor_proto::{
 use serde::Serialize;
 
 use super::{SessionError, driver::Driver};
-use crate::{clock, group::Group, store::SessionRecord};
+use crate::{clock, group::Group, runtime::agent, store::SessionRecord};
 
 /// One session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -35,6 +35,8 @@ pub struct SessionView {
     pub host: MemberView,
     /// Everyone else.
     pub members: Vec<MemberView>,
+    /// Whether an agent of the program runs on this node.
+    pub agent: bool,
     /// How often the host has changed.
     pub term: u32,
     /// Seconds without a sign of the host after which another one takes over.
@@ -256,6 +258,7 @@ impl Driver {
             suspended,
             host,
             members,
+            agent: run.doing.link.has_agent(),
             term: record.role.term(),
             takeover_seconds: record.role.takeover().as_secs(),
             slots,
@@ -309,4 +312,20 @@ impl Driver {
         let name = self.context.name_of(peer, own_name).await;
         MemberView { peer, name, state: state.as_str(), why }
     }
+}
+
+/// Who is in the group, as a program is told of it.
+pub(super) fn group_members(
+    group: &Group,
+    role: &session::Role,
+    members: &BTreeSet<PeerId>,
+) -> Vec<agent::Member> {
+    let host = role.as_member().map_or(group.me(), |member| member.host().peer);
+    let all = members.iter().copied().chain([group.me()]);
+    let member = |peer: PeerId| agent::Member {
+        addr: group.address_of(peer),
+        name: group.name_of(peer),
+        is_host: peer == host,
+    };
+    all.map(member).collect()
 }

@@ -23,15 +23,21 @@ use crate::{
     supply::library,
 };
 
+/// A session that is to be opened; its program is set up.
+pub(super) struct Opening {
+    pub(super) session: SessionId,
+    pub(super) program: ProgramId,
+    pub(super) invite: Vec<Contact>,
+    pub(super) takeover: Duration,
+    /// Whether the program asked to go straight on.
+    pub(super) goes_on: bool,
+}
+
 impl Driver {
     /// ST14: a session of the newest ticket of that program that has a copy for each of those invited, if there
     /// is one.
-    pub(super) async fn host(
-        &mut self,
-        program: ProgramId,
-        invite: Vec<Contact>,
-        takeover: Duration,
-    ) -> Result<SessionId, SessionError> {
+    pub(super) async fn host(&mut self, opening: Opening) -> Result<SessionId, SessionError> {
+        let Opening { session, program, invite, takeover, goes_on } = opening;
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
         }
@@ -55,10 +61,12 @@ impl Driver {
         let none = unusable.map_or(SessionError::NoTicket, SessionError::Ticket);
         let ledger = candidates.into_iter().next().ok_or(none)?;
         let manifest = bundle.program().manifest();
-        let session = SessionId(rand::random());
         let size = bundle.program().size_for(Role::Everyone);
         let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size, takeover);
         self.adopt(session, session::Role::Host(Box::new(host)), now);
+        if let Some(run) = self.runs.get_mut(&session) {
+            run.doing.goes_on = goes_on;
+        }
         let invited = self.input(session, Input::Invite(invite)).await;
         if let Err(error) = invited {
             self.runs.remove(&session);

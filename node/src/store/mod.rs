@@ -6,6 +6,7 @@
 //! The idea: write-ahead logging with `synchronous = FULL`: once a commit returns, it survives a power cut.
 //! That is what "durable before visible" stands on.
 
+mod agents;
 pub mod bundle;
 mod cheats;
 mod contacts;
@@ -26,6 +27,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use agents::{AgentState, owner_of_session};
 pub use bundle::{Bundle, BundleError, Bundles};
 pub use cheats::Cheat;
 pub use contacts::{Contact, MAX_CONTACTS};

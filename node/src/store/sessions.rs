@@ -59,13 +59,15 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a session, all updates of it and its group.
+    /// Forgets a session, all updates of it, its group, and what its program's agents kept for it.
     pub async fn remove_session(&self, session: SessionId) -> Result<(), StoreError> {
         let mut write = self.write().await?;
         for query in [
             "DELETE FROM updates WHERE session = ?",
             "DELETE FROM bases WHERE session = ?",
             "DELETE FROM groups WHERE session = ?",
+            "DELETE FROM agent_states WHERE session = ?",
+            "DELETE FROM agent_values WHERE owner = 'session:' || ?",
             "DELETE FROM sessions WHERE session = ?",
         ] {
             sqlx::query(query).bind(session.to_string()).execute(&mut *write).await?;

@@ -148,9 +148,47 @@ pub struct Manifest {
     pub summary: Option<String>,
     /// How many copies may be asked for.
     pub copies: CopiesRule,
+    /// What its agents ask for.
+    pub agent: AgentWishes,
     /// The files, in the order of their paths' bytes.
     pub files: Vec<FileEntry>,
 }
+
+/// What a program's agents ask for; a node gives no more than it gives anybody. What is not there, the node chooses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentWishes {
+    /// Memory, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// What one event may take, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_ms: Option<u32>,
+    /// Realtime messages and updates a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages_per_second: Option<u32>,
+    /// What it may keep in each scope, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store: Option<u64>,
+    /// Lines for the terminal and values for the page a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_per_second: Option<u32>,
+    /// How often it gets a tick, milliseconds; without, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tick_ms: Option<u32>,
+}
+
+impl AgentWishes {
+    /// Whether there is nothing that it asks for.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The agent that everyone gets: a component.
+pub const AGENT_FILE: &str = "agent.wasm";
+/// The host part: a component that only the host gets.
+pub const HOST_AGENT_FILE: &str = "host.wasm";
 
 /// Why bytes are not a program's manifest.
 #[derive(Debug, thiserror::Error)]

@@ -19,8 +19,8 @@ mod wire;
 
 pub use chunks::{Chunk, ChunkIndex, ChunkSet, MAX_CHUNKS};
 pub use manifest::{
-    CopiesRefusal, CopiesRule, CopiesRuleError, DEFAULT_COPIES, FileEntry, Manifest, ManifestError, Program,
-    Role,
+    AGENT_FILE, AgentWishes, CopiesRefusal, CopiesRule, CopiesRuleError, DEFAULT_COPIES, FileEntry,
+    HOST_AGENT_FILE, Manifest, ManifestError, Program, Role,
 };
 pub use name::{
     MAX_NAME_LEN, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, ProgramNameError,

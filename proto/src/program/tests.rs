@@ -22,6 +22,7 @@ fn manifest(files: Vec<FileEntry>) -> Manifest {
         version: "1.0".into(),
         summary: Some("Talk to each other.".into()),
         copies: CopiesRule::Range { min: 1, max: 8 },
+        agent: AgentWishes::default(),
         files,
     }
 }
@@ -319,7 +320,16 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
                 .collect();
             files.sort_by(|a, b| a.path.cmp(&b.path));
             let copies = CopiesRule::between(min, max).unwrap_or(CopiesRule::Free);
-            Manifest { name: name.parse().unwrap(), title, version: "1".into(), summary: None, copies, files }
+            let agent = AgentWishes { memory: Some(files.len() as u64), ..AgentWishes::default() };
+            Manifest {
+                name: name.parse().unwrap(),
+                title,
+                version: "1".into(),
+                summary: None,
+                copies,
+                agent,
+                files,
+            }
         },
     )
 }

@@ -13,7 +13,8 @@ use cbor4ii::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CopiesRule, CopiesRuleError, FileEntry, FilePath, MAX_FILES, Manifest, ManifestError, ProgramName, Role,
+    AgentWishes, CopiesRule, CopiesRuleError, FileEntry, FilePath, MAX_FILES, Manifest, ManifestError,
+    ProgramName, Role,
 };
 use crate::ids::ChunkHash;
 
@@ -52,6 +53,8 @@ struct Wire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     summary: Option<String>,
     copies: CopiesRule,
+    #[serde(default, skip_serializing_if = "AgentWishes::is_empty")]
+    agent: AgentWishes,
     files: Vec<File>,
 }
 
@@ -108,6 +111,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
         version: manifest.version.clone(),
         summary: manifest.summary.clone(),
         copies: manifest.copies,
+        agent: manifest.agent.clone(),
         files: manifest.files.iter().map(file).collect(),
     };
     cbor4ii::serde::to_vec(Vec::new(), &wire).expect("texts, numbers and bytes are written to memory")
@@ -128,6 +132,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         version: wire.version,
         summary: wire.summary,
         copies: wire.copies,
+        agent: wire.agent,
         files: wire.files.into_iter().map(file).collect::<Result<_, _>>()?,
     })
 }

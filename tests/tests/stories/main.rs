@@ -2,6 +2,7 @@
 //!
 //! All of them drive real `parlor` processes by the command line alone (see the harness, `parlor_tests`).
 
+mod agents;
 mod bad_input;
 mod browser;
 mod cards_and_library;

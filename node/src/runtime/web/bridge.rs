@@ -18,6 +18,7 @@ use std::{future::pending, sync::Arc, time::Instant};
 
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::{
     broadcast::{self, error::RecvError},
     mpsc, watch,
@@ -58,6 +59,7 @@ pub(super) async fn run(socket: WebSocket, mount: Arc<Mount>, page: PageId) {
     let now = Instant::now();
     let mut bridge = Bridge {
         known: mount.instance.known_serial(),
+        shows: mount.instance.agent_shows(),
         socket,
         mount,
         pull: None,
@@ -128,6 +130,8 @@ struct Bridge {
     sends: mpsc::Sender<Send>,
     replies: mpsc::Receiver<ToPage>,
     realtime: Option<broadcast::Receiver<RealtimeMessage>>,
+    /// What the program's agent shows.
+    shows: broadcast::Receiver<String>,
     messages: Pace,
     bytes: Pace,
 }
@@ -144,6 +148,10 @@ impl Bridge {
             },
             Some(reply) = self.replies.recv() => self.say(Message::text(reply.to_json())).await,
             pull = due(&mut self.known, self.pull) => self.deliver(pull).await,
+            Ok(json) = self.shows.recv() => match RawValue::from_string(json) {
+                Ok(value) => self.say(Message::text(ToPage::Agent(value).to_json())).await,
+                Err(_) => Ok(()),
+            },
             frame = next_realtime(&mut self.realtime) => match frame {
                 Some(frame) => self.say(Message::Binary(frame)).await,
                 None => Ok(()),
@@ -181,6 +189,14 @@ impl Bridge {
             }
             FromPage::Join => {}
             FromPage::Leave => self.realtime = None,
+            FromPage::Agent(value) => {
+                let len = u32::try_from(value.get().len()).unwrap_or(u32::MAX);
+                let now = Instant::now();
+                if self.messages.spend(1, now) && self.bytes.spend(len, now) {
+                    // None there, or too slow: as with realtime messages, the page is not told.
+                    self.mount.instance.tell_agent(value.get().to_owned());
+                }
+            }
         }
         Ok(())
     }

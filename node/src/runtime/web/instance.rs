@@ -57,6 +57,12 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Sends a realtime message, at most [`super::MAX_REALTIME_LEN`] bytes. It may be lost.
     fn realtime_send(&self, data: Bytes);
+
+    /// JSON for the program's agent on this node. Whether it was taken: there may be none, or it is too slow.
+    fn tell_agent(&self, json: String) -> bool;
+
+    /// JSON of the program's agent for the page.
+    fn agent_shows(&self) -> broadcast::Receiver<String>;
 }
 
 /// Names one call of `sendUpdate`. A page's calls come one after the other.

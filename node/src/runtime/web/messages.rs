@@ -10,6 +10,7 @@
 //! | `{"pull":{"gen":1,"after":7,"wait":true}}` | the next updates, please; `wait`: when there are any |
 //! | `{"send":{"n":3,"update":{"payload":…}}}` | `sendUpdate` number 3 of this page |
 //! | `"join"`, `"leave"` | the realtime channel |
+//! | `{"agent":…}` | a value for the program's agent on this node |
 //! | binary | a realtime message to the others |
 //!
 //! To the page:
@@ -18,6 +19,7 @@
 //! |---|---|
 //! | `{"updates":{"gen":1,"updates":[…]}}` | the answer to one pull |
 //! | `{"sent":{"n":3}}`, `{"refused":{"n":3,"why":…}}` | the answer to one send |
+//! | `{"agent":…}` | a value of the program's agent on this node |
 //! | binary: u16 big-endian length, `{"addr":…,"name":…}`, data | a realtime message, with its verified sender |
 
 use std::time::Duration;
@@ -58,6 +60,7 @@ pub(super) enum FromPage {
     Send(Send),
     Join,
     Leave,
+    Agent(Box<RawValue>),
 }
 
 /// Asks for the next updates. A new pull replaces one that still waits.
@@ -116,6 +119,7 @@ pub(super) enum ToPage {
         n: u64,
         why: String,
     },
+    Agent(Box<RawValue>),
 }
 
 impl ToPage {

@@ -36,6 +36,7 @@ impl Sample {
             version: "1".into(),
             summary: None,
             copies: CopiesRule::Free,
+            agent: Default::default(),
             files: files.iter().zip(&contents).map(entry).collect(),
         };
         Self { program: Program::new(manifest).unwrap(), contents }

@@ -46,6 +46,7 @@
   function heard(message) {
     if (message.updates) deliver(message.updates);
     else if (message.sent) answered(message.sent.n);
+    else if ("agent" in message) hearAgent && hearAgent(message.agent);
     else if (message.refused) {
       console.error("webxdc: an update was not sent: " + message.refused.why);
       answered(message.refused.n);
@@ -185,6 +186,23 @@
     const sender = JSON.parse(decoder.decode(new Uint8Array(buffer, 2, length)));
     channel.heard(new Uint8Array(buffer.slice(2 + length)), sender);
   }
+
+  // ---- The program's agent on this node; Parlor's own.
+
+  let hearAgent = null;
+
+  const parlor = {
+    tellAgent(value) {
+      const text = JSON.stringify(value);
+      if (text === undefined) throw new TypeError("tellAgent: a value that is JSON is wanted");
+      if (encoder.encode(text).length > config.sendUpdateMaxSize) throw new RangeError("tellAgent: too large");
+      if (ready && socket.bufferedAmount < MAX_BUFFERED) socket.send(`{"agent":${text}}`);
+    },
+    onAgent(callback) {
+      if (typeof callback !== "function") throw new TypeError("onAgent: a function is wanted");
+      hearAgent = callback;
+    },
+  };
 
   // ---- Asking the user: a dialog that the program's styles and scripts do not reach.
 
@@ -364,6 +382,7 @@
     joinRealtimeChannel,
     sendToChat,
     importFiles,
+    parlor,
   };
   connect();
 })

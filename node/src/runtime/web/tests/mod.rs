@@ -44,6 +44,8 @@ struct Fake {
     updates: Mutex<Vec<DeliveredUpdate>>,
     known: watch::Sender<u64>,
     realtime: broadcast::Sender<RealtimeMessage>,
+    /// What the agent shows: here, whatever it is told.
+    shows: broadcast::Sender<String>,
     spoken: watch::Sender<Vec<Bytes>>,
     sending: Mutex<Sending>,
 }
@@ -65,6 +67,7 @@ impl Fake {
             updates: Mutex::default(),
             known: watch::Sender::new(0),
             realtime: broadcast::Sender::new(8),
+            shows: broadcast::Sender::new(8),
             spoken: watch::Sender::default(),
             sending: Mutex::default(),
         })
@@ -144,6 +147,14 @@ impl Instance for Fake {
     }
     fn realtime_send(&self, data: Bytes) {
         self.spoken.send_modify(|spoken| spoken.push(data));
+    }
+
+    fn tell_agent(&self, json: String) -> bool {
+        self.shows.send(json).is_ok()
+    }
+
+    fn agent_shows(&self) -> broadcast::Receiver<String> {
+        self.shows.subscribe()
     }
 }
 
