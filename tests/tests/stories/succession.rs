@@ -123,6 +123,7 @@ fn a_host_hands_over_and_the_next_one_goes_on_inviting() {
 
     // The old host leaves and is switched off; the copy that was left is good without it.
     cast.host.run(&["end", &session]);
+    ann.wait_session(&session, "the old host to have left", |now| member(now, &cast.host)["state"] == "left");
     cast.host.kill9();
     ann.run(&["invite", &session, "dora"]);
     join(&dora, &session);
