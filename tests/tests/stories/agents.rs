@@ -1,6 +1,10 @@
 //! Agents: programs that arrive and run by themselves, and are contained.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use parlor_tests::{
     browser::Browser,
@@ -8,6 +12,7 @@ use parlor_tests::{
     node::Node,
     programs::example,
     watch::Watch,
+    world::repository,
 };
 
 /// A line that a watcher was shown by an agent, which has this in it.
@@ -102,19 +107,128 @@ fn a_poll_is_kept_by_the_host_alone_and_goes_on_after_a_kill() {
     watch.wait_for("both votes", both);
 }
 
-/// A program whose agent is these bytes.
-fn program(dir: &Path, agent: &[u8]) -> std::path::PathBuf {
-    let dir = dir.join("hostile");
+#[test]
+fn a_pause_puts_the_state_aside_and_a_killed_node_goes_on_from_it() {
+    let mut cast = Cast::gather(&["ann"]);
+    let session = cast.run(&example("dice"));
+    let watch = cast.members[0].watch(&session);
+    cast.members[0].run(&["send", &session, "roll"]);
+    wait_line(&watch, "ann rolled");
+    cast.host.run(&["suspend", &session]);
+    cast.members[0].wait_session(&session, "the pause", |now| now["suspended"] == true);
+    cast.host.kill9();
+    cast.host.restart();
+    cast.host.run(&["resume", &session]);
+    cast.members[0].wait_session(&session, "the end of the pause", |now| now["suspended"] == false);
+    cast.members[0].run(&["send", &session, "roll 1d20"]);
+    let numbers = |seen: &[serde_json::Value]| -> Vec<u64> {
+        let rolls = seen.iter().filter(|line| line["payload"]["is"] == "roll");
+        rolls.filter_map(|line| line["payload"]["number"].as_u64()).collect()
+    };
+    // What was asked before the pause is not answered once more, and the count goes on.
+    let told = watch.wait_until("the second roll", |seen| Some(numbers(seen)).filter(|seen| seen.len() > 1));
+    assert_eq!(told, [1, 2]);
+}
+
+/// A program of that name whose agent is these bytes.
+fn program(dir: &Path, name: &str, agent: &[u8]) -> PathBuf {
+    let dir = dir.join(name);
     fs::create_dir(&dir).expect("a new directory");
-    fs::write(dir.join("manifest.toml"), "name = \"hostile\"\n").expect("a file");
+    fs::write(dir.join("manifest.toml"), format!("name = {name:?}\n")).expect("a file");
     fs::write(dir.join("agent.wasm"), agent).expect("a file");
     dir
+}
+
+/// An agent in WebAssembly text, with these bodies; what is not said does nothing.
+fn by_hand(bodies: &[(&str, &str)]) -> Vec<u8> {
+    let template = repository().join("node/src/runtime/agent/tests/component.wat");
+    let mut text = fs::read_to_string(template).expect("the template of the sandbox's own tests");
+    for (hole, body) in bodies.iter().chain(&[("setup", "i32.const 0"), ("suspend", "i32.const 0")]) {
+        text = text.replace(&format!("{{{{{hole}}}}}"), body);
+    }
+    while let (Some(from), Some(to)) = (text.find("{{"), text.find("}}")) {
+        text.replace_range(from..to + 2, "");
+    }
+    wat::parse_str(&text).expect("WebAssembly text")
+}
+
+const SPIN: &str = "(loop $again (br $again))";
+
+/// Agents that do harm once their user types something, and what their user is told.
+const HARMS: [(&str, &[(&str, &str)], &str); 5] = [
+    ("spins", &[("input", SPIN)], "it ran for more than 1s on one event"),
+    (
+        "grows",
+        &[("input", "(loop $a (br_if $a (i32.ne (i32.const -1) (memory.grow (i32.const 16))))) unreachable")],
+        "more memory than 32 MiB",
+    ),
+    (
+        "recurses",
+        &[
+            (
+                "extra",
+                "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))",
+            ),
+            ("input", "(drop (call $deep (i64.const 0)))"),
+        ],
+        "call stack exhausted",
+    ),
+    (
+        "floods",
+        &[("input", "(loop $a (call $send (i32.const 0) (i32.const 8) (i32.const 64)) (br $a))")],
+        "messages a second",
+    ),
+    ("traps", &[("input", "unreachable")], "it trapped"),
+];
+
+#[test]
+fn hostile_agents_harm_neither_their_node_nor_its_other_sessions() {
+    let cast = Cast::gather(&["ann"]);
+    let ann = &cast.members[0];
+    ann.run(&["availability", "free"]);
+    let neighbour = cast.run(&example("echo"));
+    let lines = ann.watch(&neighbour);
+    for (name, bodies, why) in HARMS {
+        let session = cast.run(&program(cast.world.path(), name, &by_hand(bodies)));
+        let watch = ann.watch(&session);
+        thread::scope(|scope| {
+            let typing = scope.spawn(|| ann.refuses(&["send", &session, "go"]));
+            // Answered while it is at it, and the neighbour's agent as well.
+            ann.run(&["status"]);
+            ann.run(&["send", &neighbour, &format!("while it {name}")]);
+            wait_line(&lines, &format!("while it {name}"));
+            let refusal = typing.join().expect("the refusal of what was typed");
+            assert!(refusal.contains("stopped"), "{name}: {refusal}");
+        });
+        let told = watch.wait_for(why, |line| line["event"] == "agent");
+        assert!(told["why"].as_str().is_some_and(|told| told.contains(why)), "{name}: {told}");
+        assert_eq!(ann.session(&session)["state"], "running", "{name}: the session goes on without it");
+        ann.run(&["end", &session]);
+    }
+}
+
+#[test]
+fn an_agent_that_spins_in_setup_is_refused_while_its_node_goes_on() {
+    let cast = Cast::gather(&["ann"]);
+    let spins = by_hand(&[("setup", "(loop $again (br $again)) i32.const 0")]);
+    let name = cast.supply(&program(cast.world.path(), "spins-at-once", &spins), 1);
+    thread::scope(|scope| {
+        let hosting = scope.spawn(|| cast.host.refuses(&["host", &name, "--invite", "ann"]));
+        let mut answers = 0;
+        while !hosting.is_finished() {
+            cast.host.run(&["status"]);
+            answers += 1;
+        }
+        let why = hosting.join().expect("the refusal of the host's wish");
+        assert!(why.contains("it ran for more than 10s on setup"), "{why}");
+        assert!(answers > 5, "status was answered {answers} times meanwhile");
+    });
 }
 
 #[test]
 fn a_program_whose_agent_is_no_component_runs_nowhere_and_harms_nobody() {
     let cast = Cast::gather(&["ann"]);
-    let path = program(cast.world.path(), b"\0asm\x0d\0\x01\0 and so on");
+    let path = program(cast.world.path(), "hostile", b"\0asm\x0d\0\x01\0 and so on");
     let name = cast.supply(&path, 1);
     let why = cast.host.refuses(&["host", &name, "--invite", "ann"]);
     assert!(why.contains("agent.wasm"), "{why}");

@@ -85,12 +85,13 @@ pub(super) enum SetupError {
 pub(super) struct Agents {
     running: Option<Vec<Runner>>,
     /// Those that are to end and still put their state aside.
-    leaving: Vec<JoinHandle<()>>,
+    leaving: Vec<(Part, JoinHandle<()>)>,
     /// Whether this node was the session's host when they were started.
     for_host: bool,
 }
 
 struct Runner {
+    part: Part,
     orders: mpsc::Sender<Order>,
     task: JoinHandle<()>,
 }
@@ -101,9 +102,8 @@ impl Agents {
         self.running.is_some()
     }
 
-    /// Starts these parts, once those of before have ended.
+    /// Starts these parts, each once that of before has ended.
     pub(super) fn start(&mut self, parts: &[Part], around: &Around, bundle: &Bundle, context: &Arc<Context>) {
-        let mut before = std::mem::take(&mut self.leaving);
         let limits = Limits::of(&bundle.program().manifest().agent);
         let mut running = Vec::new();
         for part in parts.iter().copied() {
@@ -119,11 +119,10 @@ impl Agents {
                 around: Arc::new(around.as_part(part)),
                 context: Arc::clone(context),
                 inbox,
-                before: std::mem::take(&mut before),
+                before: self.leaving.extract_if(.., |(of, _)| *of == part).map(|(_, task)| task).collect(),
             };
-            running.push(Runner { orders, task: tokio::spawn(job.run(order)) });
+            running.push(Runner { part, orders, task: tokio::spawn(job.run(order)) });
         }
-        self.leaving = before;
         self.running = Some(running);
     }
 
@@ -132,15 +131,15 @@ impl Agents {
         for runner in self.running.take().into_iter().flatten() {
             // Fails if it has stopped by itself.
             let _ = runner.orders.try_send(order);
-            self.leaving.push(runner.task);
+            self.leaving.push((runner.part, runner.task));
         }
-        self.leaving.retain(|task| !task.is_finished());
+        self.leaving.retain(|(_, task)| !task.is_finished());
     }
 
     /// The node stops: they put their state aside.
     pub(super) async fn finish(&mut self) {
         self.stop(Order::Suspend);
-        let all = futures::future::join_all(self.leaving.drain(..));
+        let all = futures::future::join_all(self.leaving.drain(..).map(|(_, task)| task));
         // What is not put aside by then is told again from the last time that it was.
         let _ = tokio::time::timeout(LAST_WORDS, all).await;
     }
