@@ -39,5 +39,6 @@ unprivileged "$bin/initdb" --pgdata "$dir/data" --username parlor --auth trust -
 unprivileged "$bin/pg_ctl" start --pgdata "$dir/data" --silent --wait --log "$dir/data/server.log" \
     --options "-c listen_addresses='' -c unix_socket_directories='$dir' -c fsync=off -c max_connections=200"
 
+# The whole workspace, and of it these: chosen alone, the node would be built with other features, and all of it anew.
 PARLOR_TEST_BILLING_DB="postgres://parlor@localhost/{}?host=$dir" \
-    cargo test -p parlor-node --lib billing:: -- "$@"
+    cargo test --locked --workspace --lib billing:: -- "$@"
