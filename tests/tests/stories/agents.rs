@@ -154,8 +154,11 @@ fn by_hand(bodies: &[(&str, &str)]) -> Vec<u8> {
 
 const SPIN: &str = "(loop $again (br $again))";
 
-/// Agents that do harm once their user types something, and what their user is told.
-const HARMS: [(&str, &[(&str, &str)], &str); 5] = [
+/// Functions of an agent, and their bodies.
+type Bodies = &'static [(&'static str, &'static str)];
+
+/// Agents that do harm once their user types something: what they are called, and what their user is told.
+const HARMS: [(&str, Bodies, &str); 5] = [
     ("spins", &[("input", SPIN)], "it ran for more than 1s on one event"),
     (
         "grows",
