@@ -21,6 +21,7 @@ use futures::{FutureExt as _, future::BoxFuture};
 use parlor_node::runtime::agent::{
     Agent, Content, Event, KeepError, Limits, Member, Sandbox, SayError, Scope, Surroundings,
 };
+use parlor_tests::programs::agent_by_hand;
 use serde_json::json;
 use tokio::sync::mpsc;
 use wasmtime::{
@@ -184,29 +185,11 @@ fn resident() -> Result<u64> {
     Ok(pages * 4096)
 }
 
-/// An agent that writes what is typed, as a line.
-fn echo() -> Result<Vec<u8>> {
-    let template =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../node/src/runtime/agent/tests/component.wat");
-    let mut text = fs::read_to_string(template)?;
-    let bodies = [
-        ("setup", "i32.const 0"),
-        ("suspend", "i32.const 0"),
-        ("input", "(call $line (local.get $text) (local.get $length))"),
-    ];
-    for (hole, body) in bodies {
-        text = text.replace(&format!("{{{{{hole}}}}}"), body);
-    }
-    while let (Some(from), Some(to)) = (text.find("{{"), text.find("}}")) {
-        text.replace_range(from..to + 2, "");
-    }
-    Ok(wat::parse_str(&text)?)
-}
-
 async fn measure() -> Result<bool> {
     let folder = tempfile::tempdir()?;
     let component = folder.path().join("agent.wasm");
-    let bytes = echo()?;
+    // It writes what is typed, as a line.
+    let bytes = agent_by_hand(&[("input", "(call $line (local.get $text) (local.get $length))")]);
     fs::write(&component, &bytes)?;
 
     let (mut cold, mut bare_cold) = (Vec::new(), Vec::new());

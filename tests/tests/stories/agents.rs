@@ -10,9 +10,8 @@ use parlor_tests::{
     browser::Browser,
     cast::{Cast, join},
     node::Node,
-    programs::example,
+    programs::{agent_by_hand, example},
     watch::Watch,
-    world::repository,
 };
 
 /// A line that a watcher was shown by an agent, which has this in it.
@@ -139,19 +138,6 @@ fn program(dir: &Path, name: &str, agent: &[u8]) -> PathBuf {
     dir
 }
 
-/// An agent in WebAssembly text, with these bodies; what is not said does nothing.
-fn by_hand(bodies: &[(&str, &str)]) -> Vec<u8> {
-    let template = repository().join("node/src/runtime/agent/tests/component.wat");
-    let mut text = fs::read_to_string(template).expect("the template of the sandbox's own tests");
-    for (hole, body) in bodies.iter().chain(&[("setup", "i32.const 0"), ("suspend", "i32.const 0")]) {
-        text = text.replace(&format!("{{{{{hole}}}}}"), body);
-    }
-    while let (Some(from), Some(to)) = (text.find("{{"), text.find("}}")) {
-        text.replace_range(from..to + 2, "");
-    }
-    wat::parse_str(&text).expect("WebAssembly text")
-}
-
 const SPIN: &str = "(loop $again (br $again))";
 
 /// Functions of an agent, and their bodies.
@@ -192,8 +178,10 @@ fn hostile_agents_harm_neither_their_node_nor_its_other_sessions() {
     let neighbour = cast.run(&example("echo"));
     let lines = ann.watch(&neighbour);
     for (name, bodies, why) in HARMS {
-        let session = cast.run(&program(cast.world.path(), name, &by_hand(bodies)));
+        let session = cast.run(&program(cast.world.path(), name, &agent_by_hand(bodies)));
         let watch = ann.watch(&session);
+        // What an agent was stopped for is told to those who watch already.
+        watch.wait_for("the beginning", |line| line["event"] == "state");
         thread::scope(|scope| {
             let typing = scope.spawn(|| ann.refuses(&["send", &session, "go"]));
             // Answered while it is at it, and the neighbour's agent as well.
@@ -213,7 +201,7 @@ fn hostile_agents_harm_neither_their_node_nor_its_other_sessions() {
 #[test]
 fn an_agent_that_spins_in_setup_is_refused_while_its_node_goes_on() {
     let cast = Cast::gather(&["ann"]);
-    let spins = by_hand(&[("setup", "(loop $again (br $again)) i32.const 0")]);
+    let spins = agent_by_hand(&[("setup", "(loop $again (br $again)) i32.const 0")]);
     let name = cast.supply(&program(cast.world.path(), "spins-at-once", &spins), 1);
     thread::scope(|scope| {
         let hosting = scope.spawn(|| cast.host.refuses(&["host", &name, "--invite", "ann"]));
