@@ -5,6 +5,7 @@
 //! `group`).
 
 pub mod agent;
+mod pace;
 pub mod web;
 
 /// Shows an address in the user's browser. Failure is told in the log; the user still has `parlor open`.

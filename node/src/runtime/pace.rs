@@ -1,6 +1,7 @@
-//! How much a page may do: token buckets.
+//! How much a program may do: token buckets.
 //!
-//! For: [`Pace`], a budget that refills with time. Not for: what happens when it is spent (see [`super::bridge`]).
+//! For: [`Pace`], a budget that refills with time. Not for: what happens when it is spent (see [`super::web`] and
+//! [`super::agent`]).
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A full budget of `burst` units that refills by `per_second` (greater than 0).
+    /// A full budget of `burst` units that refills by `per_second`.
     pub(super) fn new(burst: u32, per_second: u32, now: Instant) -> Self {
         let burst = f64::from(burst);
         Self { left: burst, burst, per_second: f64::from(per_second), at: now }
@@ -37,7 +38,7 @@ impl Pace {
         enough
     }
 
-    /// How long until the budget has one unit.
+    /// How long until the budget has one unit; it must refill.
     pub(super) fn until_one(&mut self, now: Instant) -> Duration {
         self.refill(now);
         Duration::from_secs_f64(((1.0 - self.left) / self.per_second).max(0.0))

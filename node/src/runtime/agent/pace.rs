@@ -1,6 +1,6 @@
 //! How often an agent may do something.
 //!
-//! For: [`Pace`], a budget that refills with time and notices who does not care. Not for: what becomes of what is too
+//! For: [`Pace`], the budget of [`crate::runtime::pace`] that also notices who does not care. Not for: what becomes of what is too
 //! much (see `imports`).
 //!
 //! The idea: who is refused now and then was merely fast. Who is refused four times as often within a second as it
@@ -16,8 +16,7 @@ const WINDOW: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     per_second: u32,
-    left: f64,
-    at: Instant,
+    budget: crate::runtime::pace::Pace,
     refused: u32,
     window: Instant,
 }
@@ -36,7 +35,8 @@ pub(super) enum Verdict {
 impl Pace {
     /// A full budget.
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
-        Self { per_second, left: f64::from(per_second), at: now, refused: 0, window: now }
+        let budget = crate::runtime::pace::Pace::new(per_second, per_second, now);
+        Self { per_second, budget, refused: 0, window: now }
     }
 
     /// What was given to [`Pace::new`].
@@ -46,15 +46,7 @@ impl Pace {
 
     /// Spends one, if there is one.
     pub(super) fn spend(&mut self, now: Instant) -> Verdict {
-        let most = f64::from(self.per_second);
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * most;
-        self.left = (self.left + gained).min(most);
-        self.at = now;
-        if self.left >= 1.0 {
-            self.left -= 1.0;
-            return Verdict::Passes;
-        }
-        self.refuse(now)
+        if self.budget.spend(1, now) { Verdict::Passes } else { self.refuse(now) }
     }
 
     fn refuse(&mut self, now: Instant) -> Verdict {

@@ -31,9 +31,9 @@ use super::{
         FromPage, MAX_PENDING_SENDS, MAX_PULLED, MAX_REALTIME_LEN, Pull, Send, ToPage, UPDATE_BURST,
         UPDATE_INTERVAL, realtime_frame,
     },
-    pace::Pace,
     server::Mount,
 };
+use crate::runtime::pace::Pace;
 
 /// Realtime messages a second that a page may send in the long run; in a burst, four times that.
 const REALTIME_PER_SECOND: u32 = 250;

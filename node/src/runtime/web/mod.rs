@@ -31,7 +31,6 @@ mod ledger;
 mod listener;
 mod messages;
 mod origin;
-mod pace;
 mod pages;
 mod server;
 #[cfg(test)]
