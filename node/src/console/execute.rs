@@ -176,13 +176,13 @@ pub async fn execute(
         }
         Command::Send(send) => {
             let session = find_session(node, &send.session).await?;
-            node.running_group(session).await?;
+            let group = node.running_group(session).await?;
             if sessions.tell_agent(session, send.text.clone()).await? {
                 return Ok(Some(json!({"session": session})));
             }
             let payload: Box<RawValue> = serde_json::value::to_raw_value(&send.text)?;
             let update = serde_json::to_vec(&UpdateContent::of(payload))?;
-            let serial = node.running_group(session).await?.post(update).await?;
+            let serial = group.post(update).await?;
             json!({"session": session, "serial": serial})
         }
         Command::Watch(of) => {

@@ -54,7 +54,7 @@ use crate::{
 
 /// What may wait for the writer. Beyond, heard updates are dropped (and pulled later); posts wait.
 const QUEUE: usize = 1024;
-/// Realtime messages that a slow reader may lag behind before it loses the oldest.
+/// Realtime messages that a slow reader may lag behind before it loses the oldest, and that wait for the network.
 const REALTIME_LAG: usize = 256;
 /// The same of beacons.
 const BEACON_LAG: usize = 64;

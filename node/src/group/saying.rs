@@ -14,9 +14,9 @@ use parlor_proto::{
     },
     time::Timestamp,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Group, Inner, PostError};
+use super::{Command, Group, Inner, PostError, REALTIME_LAG};
 use crate::{clock, store::to_blob};
 
 /// What a packet is longer than an update's payload or a realtime message, bytes, at most.
@@ -75,6 +75,20 @@ impl Group {
                 tracing::debug!(session = %self.inner.session, %error, "a realtime message was not sent")
             }
         }
+    }
+
+    /// A queue of realtime messages, for whoever must not wait: what does not fit into it is lost. It does not keep the
+    /// group open, and ends with its last sender.
+    #[must_use]
+    pub fn realtime_queue(&self) -> mpsc::Sender<Bytes> {
+        let (queue, mut waiting) = mpsc::channel(REALTIME_LAG);
+        let weak = self.downgrade();
+        tokio::spawn(async move {
+            while let (Some(data), Some(group)) = (waiting.recv().await, weak.upgrade()) {
+                group.send_realtime(data).await;
+            }
+        });
+        queue
     }
 
     /// Says that this node is there, as host in that term; to whom it reaches.

@@ -24,7 +24,7 @@ use crate::{
     store::{Bundle, StoredUpdate},
 };
 
-/// Realtime messages that a page may lag behind before it loses the oldest, and that wait for the network.
+/// Realtime messages that a page may lag behind before it loses the oldest.
 const REALTIME_LAG: usize = 256;
 
 /// One session as its page sees it.
@@ -45,13 +45,7 @@ impl WebInstance {
         name: String,
         (is_host, link): (Arc<AtomicBool>, Arc<Link>),
     ) -> Self {
-        let (outgoing, mut waiting) = mpsc::channel::<Bytes>(REALTIME_LAG);
-        let weak = group.downgrade();
-        tokio::spawn(async move {
-            while let (Some(data), Some(group)) = (waiting.recv().await, weak.upgrade()) {
-                group.send_realtime(data).await;
-            }
-        });
+        let outgoing = group.realtime_queue();
         Self { group, bundle, name, is_host, link, outgoing }
     }
 

@@ -25,9 +25,6 @@ use crate::{
     store::{Bundle, StoreError, owner_of_session},
 };
 
-/// Realtime messages that wait for the network.
-const REALTIME_LAG: usize = 256;
-
 /// See the module. Of one part; [`Around::as_part`] makes that of another.
 #[derive(Clone)]
 pub(in crate::session) struct Around {
@@ -59,14 +56,7 @@ impl Around {
 
     /// Now there is a group.
     pub(in crate::session) fn in_group(mut self, group: &Group) -> Self {
-        let (outgoing, mut waiting) = mpsc::channel::<Bytes>(REALTIME_LAG);
-        let weak = group.downgrade();
-        self.group = Some((weak.clone(), outgoing));
-        tokio::spawn(async move {
-            while let (Some(data), Some(group)) = (waiting.recv().await, weak.upgrade()) {
-                group.send_realtime(data).await;
-            }
-        });
+        self.group = Some((group.downgrade(), group.realtime_queue()));
         self
     }
 
