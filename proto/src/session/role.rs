@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry, SeatState,
+    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry,
     election::{Claimant, Known, Mandate, VoteRequest, VoteResponse, voters},
-    member::seated,
+    member::seated_by,
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
 };
@@ -240,9 +240,9 @@ impl Role {
             Self::Host(host) => host.seats().contains_key(&from),
             Self::Member(member) => member.roster().any(|entry| entry.contact.peer == from),
         };
-        let (slot, contact) = (request.slot.clone(), request.candidate.clone());
-        let entry = RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false };
-        is_told || (request.candidate.peer == from && seated(entry, self.ticket()).is_some())
+        let VoteRequest { slot, candidate, .. } = request;
+        let is_shown = || seated_by(slot.clone(), candidate.clone(), self.ticket()).is_some();
+        is_told || (candidate.peer == from && is_shown())
     }
 
     /// A sign of a host at `now`, of no consequence for what is on disk.

@@ -20,12 +20,12 @@ use crate::{
     identity::PeerId,
     rights::{Signed, Slot, Verified, sign},
     session::{
-        Contact, MAX_SEATS, RosterEntry, SeatState,
+        Contact, MAX_SEATS, SeatState,
         election::{
             Claimant, END_OF_TERMS, LEAST_VOTES, MAX_MET, Mandate, Standing, Vote, VoteRequest, VoteResponse,
             even_after, is_package, vote_for, voters,
         },
-        member::{Seated, seated},
+        member::{Seated, seated, seated_by},
         message::Claim,
         step::{Context, Output, StepError},
     },
@@ -178,13 +178,9 @@ impl Host {
         if is_seated || self.office.doubt.met.contains_key(&peer) {
             return true;
         }
-        let entry = RosterEntry {
-            slot: slot.cloned(),
-            contact: contact.clone(),
-            state: SeatState::Accepted,
-            gave_back: false,
+        let Some((slot, entry)) = seated_by(slot.cloned(), contact.clone(), &self.ticket) else {
+            return false;
         };
-        let Some((slot, entry)) = seated(entry, &self.ticket) else { return false };
         let is_free = slot.as_ref().is_none_or(|slot| !self.is_taken(slot, context));
         let is_room = self.office.doubt.met.len() < MAX_MET && self.seats.len() + MAX_MET < MAX_SEATS;
         if is_free && is_room && peer != context.me.peer {

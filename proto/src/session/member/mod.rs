@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::invitation::{InvitationError, Invited};
-pub(super) use self::roster::{Seated, place, seated};
+pub(super) use self::roster::{Seated, place, seated, seated_by};
 use self::{keys::Keys, succession::Succession};
 use super::{
     Channel, Contact, Message, RosterEntry,

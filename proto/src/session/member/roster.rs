@@ -5,7 +5,7 @@ use crate::{
     identity::PeerId,
     rights::{EquivocationProof, Signed, Slot, Ticket, Verified},
     session::{
-        MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        Contact, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
         message::Change,
         step::{Context, Output, Refused, StepError},
     },
@@ -166,6 +166,15 @@ pub(super) fn slots(seated: &[Seated]) -> impl Iterator<Item = &Verified<Slot>> 
 /// The slot, if it is this peer's and of this ticket.
 fn slot_of(slot: Signed<Slot>, peer: PeerId, ticket: &Verified<Ticket>) -> Option<Verified<Slot>> {
     slot.verify().ok().filter(|slot| slot.member == peer && slot.check(ticket).is_ok())
+}
+
+/// Somebody of whom no host has told, by the slot that it shows.
+pub(in crate::session) fn seated_by(
+    slot: Option<Signed<Slot>>,
+    contact: Contact,
+    ticket: &Verified<Ticket>,
+) -> Option<Seated> {
+    seated(RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false }, ticket)
 }
 
 /// The entry, if whoever it is about has a right to be there.

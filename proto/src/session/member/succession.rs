@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Invited, Keys, Member, MemberState,
-    roster::{Seated, seated, slots},
+    roster::{Seated, seated_by, slots},
 };
 use crate::{
     group::keys::KeyOffer,
@@ -377,9 +377,8 @@ impl Member {
         if is_out || !is_room || !self.has_lost_host(now) {
             return false;
         }
-        let (slot, contact, state) = (request.slot.clone(), request.candidate.clone(), SeatState::Accepted);
-        let entry = RosterEntry { slot, contact, state, gave_back: false };
-        let Some(seated) = seated(entry, &self.ticket) else { return false };
+        let (slot, contact) = (request.slot.clone(), request.candidate.clone());
+        let Some(seated) = seated_by(slot, contact, &self.ticket) else { return false };
         let is_free = seated.0.as_ref().is_none_or(|slot| !self.is_taken(slot));
         if is_free {
             self.succession.met.push(seated);
