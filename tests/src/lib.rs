@@ -19,6 +19,7 @@ pub mod lan;
 pub mod netns;
 pub mod node;
 pub mod programs;
+pub mod pulse;
 pub mod sim;
 pub mod watch;
 pub mod world;

@@ -79,6 +79,62 @@ pub fn agent_by_hand(bodies: &[(&str, &str)]) -> Vec<u8> {
     wat::parse_str(&text).expect("WebAssembly text")
 }
 
+/// A function of WASI's that an agent may try: `"$preopens \"get-directories\""` in `folders.wat`, say.
+pub struct WasiCall {
+    /// Which imports it needs.
+    pub imports: &'static str,
+    /// Which it is there.
+    pub function: &'static str,
+    /// Its parameters in the core module; the last is where the answer goes to.
+    pub parameters: &'static str,
+}
+
+impl WasiCall {
+    /// The folders that are open.
+    pub const FOLDERS: Self = Self {
+        imports: include_str!("wasi/folders.wat"),
+        function: r#"$preopens "get-directories""#,
+        parameters: "(param i32)",
+    };
+    /// The environment's variables.
+    pub const ENVIRONMENT: Self = Self {
+        imports: include_str!("wasi/environment.wat"),
+        function: r#"$environment "get-environment""#,
+        parameters: "(param i32)",
+    };
+    /// A socket.
+    pub const SOCKET: Self = Self {
+        imports: include_str!("wasi/sockets.wat"),
+        function: r#"$create "create-tcp-socket""#,
+        parameters: "(param i32 i32)",
+    };
+
+    /// An agent by hand which has this as `$wasi`.
+    #[must_use]
+    pub fn by_hand(&self, bodies: &[(&str, &str)]) -> Vec<u8> {
+        let imports = self.imports.replace("PROTOCOL", "tcp");
+        let lowered = format!(
+            "(core func $wasi (canon lower (func {}) (memory $memory) (realloc $realloc)))",
+            self.function
+        );
+        let imported = format!(r#"(import "host" "wasi" (func $wasi {}))"#, self.parameters);
+        let given = r#"(export "wasi" (func $wasi))"#;
+        let wasi =
+            [("imports", &*imports), ("lowered", &lowered), ("core-imports", &imported), ("given", given)];
+        agent_by_hand(&[&wasi, bodies].concat())
+    }
+}
+
+/// A program of that name whose agent is these bytes.
+#[must_use]
+pub fn with_agent(dir: &Path, name: &str, agent: &[u8]) -> PathBuf {
+    let dir = dir.join(name);
+    fs::create_dir(&dir).expect("a new directory");
+    fs::write(dir.join("manifest.toml"), format!("name = {name:?}\n")).expect("a file");
+    fs::write(dir.join("agent.wasm"), agent).expect("a file");
+    dir
+}
+
 /// How many bytes all files below a directory take.
 #[must_use]
 pub fn size_below(dir: &Path) -> u64 {

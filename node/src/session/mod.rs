@@ -151,8 +151,8 @@ impl Sessions {
     ) -> Result<SessionId, SessionError> {
         let session = SessionId(rand::random());
         // Not by the driver: setting a program up may take its time.
-        let goes_on = agents::set_up_host(&self.context, session, program).await?;
-        let opening = wishes::Opening { session, program, invite, takeover, goes_on };
+        let is_eager = agents::set_up_host(&self.context, session, program).await?;
+        let opening = wishes::Opening { session, program, invite, takeover, is_eager };
         self.ask(|reply| Command::Host(Box::new(opening), reply)).await
     }
 

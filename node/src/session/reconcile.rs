@@ -46,8 +46,6 @@ pub(super) struct Doing {
     opened: bool,
     pub(super) link: Arc<Link>,
     pub(super) agents: Agents,
-    /// The program asked, when it was set up, to go on as soon as somebody is ready. Forgotten in a restart.
-    pub(super) goes_on: bool,
 }
 
 /// A transfer under way; dropped, it stops.

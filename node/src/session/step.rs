@@ -6,7 +6,7 @@ use parlor_proto::{
     identity::PeerId,
     ids::{SessionId, SlotHash},
     rights::Ledger,
-    session::{self, HostState, Input, Output, Randomness, SeatState},
+    session::{self, Input, Output, Randomness},
     wire::{Request, Response, SessionRequest, SessionResponse},
 };
 
@@ -48,19 +48,7 @@ impl Driver {
         }
         self.reconcile(session).await;
         self.tell_changes(session).await;
-        if self.is_to_go_on(session) {
-            Box::pin(self.input(session, Input::Start)).await?;
-        }
         Ok(())
-    }
-
-    /// Whether the program asked to go straight on, and somebody is ready.
-    fn is_to_go_on(&self, session: SessionId) -> bool {
-        let Some(run) = self.runs.get(&session).filter(|run| run.doing.goes_on) else { return false };
-        run.record.role.as_host().is_some_and(|host| {
-            let is_ready = host.seats().values().any(|seat| seat.state == SeatState::Ready);
-            host.state() == HostState::Inviting && !host.is_suspended() && is_ready
-        })
     }
 
     /// The machine's step, and all of it on disk in one transaction. On failure nothing has changed.

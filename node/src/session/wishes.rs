@@ -30,14 +30,14 @@ pub(super) struct Opening {
     pub(super) invite: Vec<Contact>,
     pub(super) takeover: Duration,
     /// Whether the program asked to go straight on.
-    pub(super) goes_on: bool,
+    pub(super) is_eager: bool,
 }
 
 impl Driver {
     /// ST14: a session of the newest ticket of that program that has a copy for each of those invited, if there
     /// is one.
     pub(super) async fn host(&mut self, opening: Opening) -> Result<SessionId, SessionError> {
-        let Opening { session, program, invite, takeover, goes_on } = opening;
+        let Opening { session, program, invite, takeover, is_eager } = opening;
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
         }
@@ -63,10 +63,7 @@ impl Driver {
         let manifest = bundle.program().manifest();
         let size = bundle.program().size_for(Role::Everyone);
         let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size, takeover);
-        self.adopt(session, session::Role::Host(Box::new(host)), now);
-        if let Some(run) = self.runs.get_mut(&session) {
-            run.doing.goes_on = goes_on;
-        }
+        self.adopt(session, session::Role::Host(Box::new(host.eager(is_eager))), now);
         let invited = self.input(session, Input::Invite(invite)).await;
         if let Err(error) = invited {
             self.runs.remove(&session);

@@ -400,9 +400,7 @@ impl World {
     /// The network heals, everybody does what is up to them, until nothing moves.
     fn settle(&mut self) {
         for _ in 0..200 {
-            while let Some(parcel) = self.parcels.pop() {
-                self.deliver(parcel);
-            }
+            self.deliver_all();
             for i in 0..self.members.len() {
                 self.tell(i, Input::Resume);
                 self.tell(i, Input::Accept);
@@ -451,6 +449,25 @@ fn the_plain_way() {
     world.settle();
     assert!(world.host().is_settled());
     assert!((0..2).all(|i| world.member(i).state() == MemberState::Ended));
+}
+
+#[test]
+fn an_eager_program_starts_with_the_first_that_is_ready() {
+    for is_eager in [false, true] {
+        let mut world = World::new(2, 2, Tariff::FREE);
+        world.host = Role::Host(Box::new(world.host().clone().eager(is_eager)));
+        world.crash(HOST);
+        world.deliver_all();
+        for input in [Input::Accept, Input::Received] {
+            world.tell(0, input);
+            world.deliver_all();
+        }
+        assert_eq!(seat_of(&world, 1), SeatState::Invited);
+        assert_eq!(world.host().state() == HostState::Running, is_eager);
+        assert_eq!(world.member(0).runs(), is_eager);
+        world.settle();
+        assert!((0..2).all(|i| world.member(i).runs()), "late ones come in");
+    }
 }
 
 #[test]

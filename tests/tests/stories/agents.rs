@@ -1,21 +1,17 @@
-//! Agents: programs that arrive and run by themselves, and are contained.
+//! Agents: programs that arrive and run by themselves. Those that mean harm are in [`super::hostile_agents`].
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    thread,
-};
+use std::{fs, path::Path};
 
 use parlor_tests::{
     browser::Browser,
-    cast::{Cast, join},
+    cast::{Cast, join, member},
     node::Node,
-    programs::{agent_by_hand, example},
+    programs::{agent_by_hand, example, with_agent},
     watch::Watch,
 };
 
 /// A line that a watcher was shown by an agent, which has this in it.
-fn wait_line(watch: &Watch, text: &str) {
+pub(super) fn wait_line(watch: &Watch, text: &str) {
     watch.wait_for(text, |line| {
         line["event"] == "line" && line["text"].as_str().is_some_and(|line| line.contains(text))
     });
@@ -129,104 +125,103 @@ fn a_pause_puts_the_state_aside_and_a_killed_node_goes_on_from_it() {
     assert_eq!(told, [1, 2]);
 }
 
-/// A program of that name whose agent is these bytes.
-fn program(dir: &Path, name: &str, agent: &[u8]) -> PathBuf {
-    let dir = dir.join(name);
-    fs::create_dir(&dir).expect("a new directory");
-    fs::write(dir.join("manifest.toml"), format!("name = {name:?}\n")).expect("a file");
-    fs::write(dir.join("agent.wasm"), agent).expect("a file");
-    dir
-}
-
-const SPIN: &str = "(loop $again (br $again))";
-
-/// Functions of an agent, and their bodies.
-type Bodies = &'static [(&'static str, &'static str)];
-
-/// Agents that do harm once their user types something: what they are called, and what their user is told.
-const HARMS: [(&str, Bodies, &str); 5] = [
-    ("spins", &[("input", SPIN)], "it ran for more than 1s on one event"),
+/// Counts the updates, and writes each with its number; its state is the count, which it begins with.
+const COUNTS: [(&str, &str); 4] = [
     (
-        "grows",
-        &[("input", "(loop $a (br_if $a (i32.ne (i32.const -1) (memory.grow (i32.const 16))))) unreachable")],
-        "more memory than 32 MiB",
+        "extra",
+        "(global $count (mut i32) (i32.const 0))
+        (func $tell-count (call $tell (global.get $count)))",
     ),
     (
-        "recurses",
-        &[
-            (
-                "extra",
-                "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))",
-            ),
-            ("input", "(drop (call $deep (i64.const 0)))"),
-        ],
-        "call stack exhausted",
+        "start",
+        "(if (local.get $length) (then (global.set $count (i32.load8_u (local.get $state)))))
+        (call $tell-count)",
     ),
     (
-        "floods",
-        &[("input", "(loop $a (call $send (i32.const 0) (i32.const 8) (i32.const 64)) (br $a))")],
-        "messages a second",
+        "update",
+        "(global.set $count (i32.add (global.get $count) (i32.const 1)))
+        (call $line (local.get $payload) (local.get $length))
+        (call $tell-count)",
     ),
-    ("traps", &[("input", "unreachable")], "it trapped"),
+    (
+        "suspend",
+        "(i32.store8 (i32.const 1024) (global.get $count))
+        (i32.store (i32.const 0) (i32.const 1024)) (i32.store (i32.const 4) (i32.const 1))
+        i32.const 0",
+    ),
 ];
 
 #[test]
-fn hostile_agents_harm_neither_their_node_nor_its_other_sessions() {
-    let cast = Cast::gather(&["ann"]);
-    let ann = &cast.members[0];
-    ann.run(&["availability", "free"]);
-    let neighbour = cast.run(&example("echo"));
-    let lines = ann.watch(&neighbour);
-    for (name, bodies, why) in HARMS {
-        let session = cast.run(&program(cast.world.path(), name, &agent_by_hand(bodies)));
-        let watch = ann.watch(&session);
-        // What an agent was stopped for is told to those who watch already.
-        watch.wait_for("the beginning", |line| line["event"] == "state");
-        thread::scope(|scope| {
-            let typing = scope.spawn(|| ann.refuses(&["send", &session, "go"]));
-            // Answered while it is at it, and the neighbour's agent as well.
-            ann.run(&["status"]);
-            ann.run(&["send", &neighbour, &format!("while it {name}")]);
-            wait_line(&lines, &format!("while it {name}"));
-            let refusal = typing.join().expect("the refusal of what was typed");
-            assert!(refusal.contains("stopped"), "{name}: {refusal}");
+fn a_checkpoint_puts_the_state_aside_and_a_killed_node_is_told_only_what_came_after_it() {
+    let mut cast = Cast::gather(&["ann"]);
+    let path = with_agent(cast.world.path(), "counts", &agent_by_hand(&COUNTS));
+    let page = "<!doctype html><script src=webxdc.js></script><body data-ready=true>";
+    fs::write(path.join("index.html"), page).expect("a file");
+    let session = cast.run(&path);
+    let page = open(&cast.host, &session);
+    let post = |update: &str| page.eval(&format!("webxdc.sendUpdate({update}, '')"));
+    let assert_lines = |node: &Node, expected: &[&str]| {
+        let told = node.watch(&session).wait_until("all lines", |seen| {
+            let lines: Vec<_> =
+                seen.iter().filter_map(|line| line["text"].as_str().map(str::to_owned)).collect();
+            Some(lines).filter(|lines| lines.len() >= expected.len())
         });
-        let told = watch.wait_for(why, |line| line["event"] == "agent");
-        assert!(told["why"].as_str().is_some_and(|told| told.contains(why)), "{name}: {told}");
-        assert_eq!(ann.session(&session)["state"], "running", "{name}: the session goes on without it");
-        ann.run(&["end", &session]);
+        assert_eq!(told, expected, "{}", node.name());
+    };
+    post("{payload: 'a'}");
+    post("{payload: 'b'}");
+    let first = ["0", "\"a\"", "1", "\"b\"", "2"];
+    let then = ["\"sum\"", "3", "\"c\"", "4"];
+    for node in [&cast.host, &cast.members[0]] {
+        assert_lines(node, &first);
+    }
+    post("{payload: 'sum', checkpoint: true}");
+    post("{payload: 'c'}");
+    for node in [&cast.host, &cast.members[0]] {
+        assert_lines(node, &[&first[..], &then].concat());
+    }
+    for node in [&mut cast.members[0], &mut cast.host] {
+        node.kill9();
+        node.restart();
+        node.wait_state(&session, "running");
+        assert_lines(node, &then[1..]);
     }
 }
 
-#[test]
-fn an_agent_that_spins_in_setup_is_refused_while_its_node_goes_on() {
-    let cast = Cast::gather(&["ann"]);
-    let spins = agent_by_hand(&[("setup", "(loop $again (br $again)) i32.const 0")]);
-    let name = cast.supply(&program(cast.world.path(), "spins-at-once", &spins), 1);
-    thread::scope(|scope| {
-        let hosting = scope.spawn(|| cast.host.refuses(&["host", &name, "--invite", "ann"]));
-        let mut answers = 0;
-        while !hosting.is_finished() {
-            cast.host.run(&["status"]);
-            answers += 1;
-        }
-        let why = hosting.join().expect("the refusal of the host's wish");
-        assert!(why.contains("it ran for more than 10s on setup"), "{why}");
-        assert!(answers > 5, "status was answered {answers} times meanwhile");
-    });
+/// For `setup`: asks to go straight on.
+const GO_ON: &str = "(i32.store8 (i32.const 4) (i32.const 1)) i32.const 0";
+
+/// Two are invited to a program that asks to go straight on.
+fn invite_to_an_eager_program(cast: &Cast) -> String {
+    let agent = agent_by_hand(&[("setup", GO_ON)]);
+    cast.invite_all(&cast.supply(&with_agent(cast.world.path(), "eager", &agent), 2))
+}
+
+/// One of them comes, and the program runs; the other one has not answered, and comes later.
+fn assert_starts_with_the_first(cast: &Cast, session: &str) {
+    let [ann, ben] = &cast.members[..] else { unreachable!("two members") };
+    join(ann, session);
+    ann.wait_state(session, "running");
+    let now = cast.host.wait_state(session, "running");
+    assert_eq!(member(&now, ben)["state"], "invited", "{now:#}");
+    join(ben, session);
+    ben.wait_state(session, "running");
 }
 
 #[test]
-fn a_program_whose_agent_is_no_component_runs_nowhere_and_harms_nobody() {
-    let cast = Cast::gather(&["ann"]);
-    let path = program(cast.world.path(), "hostile", b"\0asm\x0d\0\x01\0 and so on");
-    let name = cast.supply(&path, 1);
-    let why = cast.host.refuses(&["host", &name, "--invite", "ann"]);
-    assert!(why.contains("agent.wasm"), "{why}");
-    let session = cast.run(&example("echo"));
-    let watch = cast.host.watch(&session);
-    cast.host.run(&["send", &session, "still here"]);
-    wait_line(&watch, "still here");
+fn a_program_that_asks_to_go_on_starts_with_the_first_that_is_ready() {
+    let cast = Cast::gather(&["ann", "ben"]);
+    let session = invite_to_an_eager_program(&cast);
+    assert_starts_with_the_first(&cast, &session);
+}
+
+#[test]
+fn a_killed_host_still_knows_that_the_program_asked_to_go_on() {
+    let mut cast = Cast::gather(&["ann", "ben"]);
+    let session = invite_to_an_eager_program(&cast);
+    cast.host.kill9();
+    cast.host.restart();
+    assert_starts_with_the_first(&cast, &session);
 }
 
 #[test]

@@ -11,6 +11,8 @@ mod cose;
 mod crashes;
 mod demo;
 mod first_light;
+mod hostile_agents;
+mod javascript;
 mod lan;
 mod proofs;
 mod refusals;

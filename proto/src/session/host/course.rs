@@ -11,15 +11,16 @@ use crate::{
 };
 
 impl Host {
-    /// A session starts by itself once every invited node is ready or has declined.
-    pub(super) fn start_when_everyone_is_ready(
+    /// A session starts by itself once every invited node is ready or has declined; where the program asks to go
+    /// straight on, once anybody is ready.
+    pub(super) fn start_by_itself(
         &mut self,
         context: &Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
         let ready = self.seats.values().any(|seat| seat.state == SeatState::Ready);
         let waiting = self.seats.values().any(|seat| seat.state.holds_up_start());
-        if self.state == HostState::Inviting && !self.suspended && ready && !waiting {
+        if self.state == HostState::Inviting && !self.suspended && ready && (self.is_eager || !waiting) {
             self.start(context, outputs)?;
         }
         Ok(())

@@ -54,6 +54,9 @@ pub struct Host {
     version: String,
     size: u64,
     state: HostState,
+    /// Whether the program asked, when it was set up, to start as soon as somebody is ready.
+    #[serde(default)]
+    is_eager: bool,
     suspended: bool,
     seats: BTreeMap<PeerId, Seat>,
     running_since: Option<Timestamp>,
@@ -153,12 +156,19 @@ impl Host {
             version,
             size,
             state: HostState::Inviting,
+            is_eager: false,
             suspended: false,
             seats: BTreeMap::new(),
             running_since: None,
             keys: Keys::default(),
             office: Office::first(takeover),
         }
+    }
+
+    /// ST24: its program asked to go straight on: it starts as soon as anybody is ready.
+    #[must_use]
+    pub fn eager(self, is_eager: bool) -> Self {
+        Self { is_eager, ..self }
     }
 
     /// Which session.
@@ -315,7 +325,7 @@ impl Host {
     /// What follows from any input.
     fn finish_step(&mut self, context: &mut Context<'_>, outputs: &mut Vec<Output>) -> Result<(), StepError> {
         self.give_up_the_silent(context, outputs)?;
-        self.start_when_everyone_is_ready(context, outputs)?;
+        self.start_by_itself(context, outputs)?;
         let term = self.office.term();
         for (to, seat) in &mut self.seats {
             if let Some((first, messages)) = seat.channel.poll(context.now) {

@@ -171,6 +171,7 @@ impl Host {
             version: estate.version,
             size: estate.size,
             state: if estate.is_running { HostState::Running } else { HostState::Inviting },
+            is_eager: false,
             suspended: estate.is_suspended,
             seats,
             running_since: estate.running_since,
