@@ -32,7 +32,8 @@ pub(super) struct Guest {
     pub(super) quota: u64,
     pub(super) diary: Arc<Mutex<Diary>>,
     pub(super) memory: Memory,
-    wasi: WasiCtx,
+    /// Made when it is first asked for: many agents never do.
+    wasi: Option<WasiCtx>,
     handles: ResourceTable,
 }
 
@@ -48,7 +49,7 @@ impl Guest {
             messages: Pace::new(limits.messages, now),
             output: Pace::new(limits.output, now),
             quota: limits.store,
-            wasi: nothing(&diary),
+            wasi: None,
             diary,
             memory: Memory { most: limits.memory, used: 0, is_short: false },
             handles,
@@ -72,7 +73,8 @@ fn nothing(diary: &Arc<Mutex<Diary>>) -> WasiCtx {
 
 impl WasiView for Guest {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.handles }
+        let ctx = self.wasi.get_or_insert_with(|| nothing(&self.diary));
+        WasiCtxView { ctx, table: &mut self.handles }
     }
 }
 

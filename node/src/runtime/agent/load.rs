@@ -5,25 +5,35 @@
 //!
 //! The idea: compiling is by far the most expensive thing that a stranger's program has this node do. So there is one
 //! compilation at a time, what was compiled is kept, in memory by the hash of the component and on the disk by
-//! Wasmtime's cache, and what is too large is never read.
+//! Wasmtime's cache, and what is too large is never read. A file that is what it was (see [`Stamp`]) is not even read
+//! again: for a large component that would take far longer than starting it.
 
 use std::{
     collections::VecDeque,
-    fs::File,
+    fs::{self, File, Metadata},
     io::{self, Read as _},
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use blake3::Hash;
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use wasmtime::{Cache, component::Component};
 
 use super::{guest::Guest, limits::MAX_COMPONENT, sandbox::Sandbox, text::shown, world::AgentPre};
 
 /// How many compiled components are kept in memory, at most: those that were used last.
 const MAX_KEPT: usize = 8;
+/// How many files are known by their stamps, at most: those that were read last.
+const MAX_KNOWN: usize = 64;
+/// A file that has not changed for so long before it was read has another stamp after its next change. (The clock of a
+/// file system may tick every few milliseconds only.)
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long a component may wait for others and compile.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// The longest reason that is shown, bytes.
@@ -65,17 +75,43 @@ pub enum LoadError {
     Broken,
 }
 
+/// What tells a file from what it was before: whatever is done to its content, the system notes the time, and nobody can
+/// set that one back. Git knows files by the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    /// Seconds since 1970, and nanoseconds.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(file: &Metadata) -> Self {
+        let changed = (file.ctime(), file.ctime_nsec());
+        Self { device: file.dev(), inode: file.ino(), size: file.size(), changed }
+    }
+
+    /// Whether a change from `now` on shows.
+    fn is_settled(&self, now: SystemTime) -> bool {
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let settled = since.saturating_sub(SETTLED);
+        self.changed < (settled.as_secs().try_into().unwrap_or(i64::MAX), settled.subsec_nanos().into())
+    }
+}
+
 /// Makes code.
 pub(super) struct Loader {
     turn: Arc<Semaphore>,
     kept: Mutex<VecDeque<(Hash, Code)>>,
+    known: Mutex<VecDeque<(Stamp, Hash)>>,
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it; the engine has its own"))]
     cache: Cache,
 }
 
 impl Loader {
     pub(super) fn new(cache: Cache) -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), kept: Mutex::default(), cache }
+        Self { turn: Arc::new(Semaphore::new(1)), kept: Mutex::default(), known: Mutex::default(), cache }
     }
 
     #[cfg(test)]
@@ -83,38 +119,73 @@ impl Loader {
         (self.cache.cache_hits(), self.cache.cache_misses())
     }
 
-    /// See [`Sandbox::load`].
-    pub(super) async fn load(&self, sandbox: &Sandbox, component: PathBuf) -> Result<Code, LoadError> {
-        let bytes = blocking(sandbox, move |_| read(&component)).await?;
-        let hash = blake3::hash(&bytes);
-        if let Some(code) = self.find(hash) {
-            return Ok(code);
-        }
-        timeout(PATIENCE, self.compile(sandbox, hash, bytes)).await.unwrap_or(Err(LoadError::Slow))
+    #[cfg(test)]
+    pub(super) fn knows(&self, component: &Path) -> bool {
+        self.known_hash(component).is_ok_and(|hash| hash.is_some())
     }
 
-    async fn compile(&self, sandbox: &Sandbox, hash: Hash, bytes: Vec<u8>) -> Result<Code, LoadError> {
+    /// See [`Sandbox::load`].
+    pub(super) async fn load(&self, sandbox: &Sandbox, component: PathBuf) -> Result<Code, LoadError> {
+        // One look at a local file is quicker than asking another thread for it.
+        if let Some(code) = self.known_hash(&component)?.and_then(|hash| self.find(hash)) {
+            return Ok(code);
+        }
+        let unless_compiled = move |sandbox: &Sandbox| {
+            let loader = sandbox.loader();
+            let (bytes, hash) = loader.read(&component)?;
+            // If it is nobody else's turn, it is this one's.
+            let turn = Arc::clone(&loader.turn).try_acquire_owned();
+            match (loader.find(hash), turn) {
+                (Some(code), _) => Ok(Ok(code)),
+                (None, Ok(turn)) => compile_once(sandbox, hash, &bytes, turn).map(Ok),
+                (None, Err(_)) => Ok(Err((bytes, hash))),
+            }
+        };
+        let patient = async {
+            match blocking(sandbox, unless_compiled).await? {
+                Ok(code) => Ok(code),
+                Err((bytes, hash)) => self.wait_and_compile(sandbox, hash, bytes).await,
+            }
+        };
+        timeout(PATIENCE, patient).await.unwrap_or(Err(LoadError::Slow))
+    }
+
+    /// A file's bytes; if its next change will show, it is known from now on.
+    fn read(&self, component: &Path) -> Result<(Vec<u8>, Hash), LoadError> {
+        let now = SystemTime::now();
+        let (bytes, stamp) = read(component)?;
+        let hash = blake3::hash(&bytes);
+        if stamp.is_settled(now) {
+            let mut known = lock(&self.known);
+            known.retain(|(of, _)| (of.device, of.inode) != (stamp.device, stamp.inode));
+            known.push_front((stamp, hash));
+            known.truncate(MAX_KNOWN);
+        }
+        Ok((bytes, hash))
+    }
+
+    /// Of a file that is what it was when it was read.
+    fn known_hash(&self, component: &Path) -> io::Result<Option<Hash>> {
+        let stamp = Stamp::of(&fs::metadata(component)?);
+        Ok(lock(&self.known).iter().find(|(of, _)| *of == stamp).map(|(_, hash)| *hash))
+    }
+
+    async fn wait_and_compile(
+        &self,
+        sandbox: &Sandbox,
+        hash: Hash,
+        bytes: Vec<u8>,
+    ) -> Result<Code, LoadError> {
         // Never closed.
         let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| LoadError::Broken)?;
         if let Some(code) = self.find(hash) {
             return Ok(code);
         }
-        let work = move |sandbox: &Sandbox| {
-            let code = compile(sandbox, &bytes)?;
-            sandbox.loader().keep(hash, code.clone());
-            // Not before, and also if nobody waits any longer: whoever is next finds what was made.
-            drop(turn);
-            Ok(code)
-        };
-        blocking(sandbox, work).await
-    }
-
-    fn kept(&self) -> MutexGuard<'_, VecDeque<(Hash, Code)>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        blocking(sandbox, move |sandbox| compile_once(sandbox, hash, &bytes, turn)).await
     }
 
     fn find(&self, hash: Hash) -> Option<Code> {
-        let mut kept = self.kept();
+        let mut kept = lock(&self.kept);
         let place = kept.iter().position(|(of, _)| *of == hash)?;
         let found = kept.remove(place)?;
         let code = found.1.clone();
@@ -123,10 +194,14 @@ impl Loader {
     }
 
     fn keep(&self, hash: Hash, code: Code) {
-        let mut kept = self.kept();
+        let mut kept = lock(&self.kept);
         kept.push_front((hash, code));
         kept.truncate(MAX_KEPT);
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Work that does not yield, on the sandbox's threads.
@@ -138,19 +213,32 @@ async fn blocking<T: Send + 'static>(
     sandbox.threads().spawn_blocking(move || work(&its)).await.unwrap_or(Err(LoadError::Broken))
 }
 
-fn read(component: &Path) -> Result<Vec<u8>, LoadError> {
+fn read(component: &Path) -> Result<(Vec<u8>, Stamp), LoadError> {
     let file = File::open(component)?;
-    let size = file.metadata()?.len();
+    let stamp = Stamp::of(&file.metadata()?);
+    let size = stamp.size;
     if size > MAX_COMPONENT {
         return Err(LoadError::TooLarge(size));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(size as usize);
     // It may grow while it is read.
     file.take(MAX_COMPONENT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_COMPONENT {
         return Err(LoadError::TooLarge(bytes.len() as u64));
     }
-    Ok(bytes)
+    Ok((bytes, stamp))
+}
+
+/// What was made is there for whoever is next, also if nobody waits for it any more.
+fn compile_once(
+    sandbox: &Sandbox,
+    hash: Hash,
+    bytes: &[u8],
+    _turn: OwnedSemaphorePermit,
+) -> Result<Code, LoadError> {
+    let code = compile(sandbox, bytes)?;
+    sandbox.loader().keep(hash, code.clone());
+    Ok(code)
 }
 
 fn compile(sandbox: &Sandbox, bytes: &[u8]) -> Result<Code, LoadError> {

@@ -1,6 +1,6 @@
 //! How components become code, and what does not.
 
-use std::fs::File;
+use std::{fs::File, time::Duration};
 
 use rand::Rng as _;
 
@@ -44,6 +44,34 @@ async fn a_changed_byte_is_another_component() {
         let at = component.windows(6).position(|bytes| bytes == says.as_bytes()).unwrap();
         component[at] = b's';
     }
+}
+
+#[tokio::test]
+async fn a_file_that_was_changed_behind_its_time_is_read_again() {
+    let mut stage = Stage::new();
+    let says = [
+        ("extra", r#"(data (i32.const 1024) "cheers")"#),
+        ("input", "(call $line (i32.const 1024) (i32.const 6))"),
+    ];
+    let mut component = agent(&says);
+    let path = stage.put("agent.wasm", &component);
+    let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+    // Longer than until a file counts as settled: from then on it is known without being read.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    for _ in 0..2 {
+        stage.sandbox.load(path.clone()).await.unwrap();
+    }
+    assert!(stage.sandbox.loader().knows(&path));
+
+    let at = component.windows(6).position(|bytes| bytes == b"cheers").unwrap();
+    component[at] = b's';
+    std::fs::write(&path, &component).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
+    assert!(!stage.sandbox.loader().knows(&path));
+    let code = stage.sandbox.load(path).await.unwrap();
+    let agent = stage.sandbox.start(code, stage.surroundings(), patient(), None);
+    agent.tell(input("")).await.unwrap();
+    assert_eq!(stage.line().await, "sheers");
 }
 
 #[tokio::test]

@@ -31,22 +31,14 @@ const LENGTH: &str = "(call $wasi (i32.const 64)) (call $tell (i32.load (i32.con
 
 #[tokio::test]
 async fn no_folder_is_open() {
-    let imports = r#"
-        (import "wasi:filesystem/types@0.2.0" (instance $types' (export "descriptor" (type (sub resource)))))
-        (alias export $types' "descriptor" (type $descriptor))
-        (import "wasi:filesystem/preopens@0.2.0" (instance $preopens
-            (alias outer $agent $descriptor (type $d))
-            (export "descriptor" (type $descriptor' (eq $d)))
-            (export "get-directories" (func (result (list (tuple (own $descriptor') string)))))))"#;
+    let imports = include_str!("../../../../../tests/src/wasi/folders.wat");
     let component = calling(imports, r#"$preopens "get-directories""#, "(param i32)", LENGTH);
     assert_eq!(line_of(&component).await, "0");
 }
 
 #[tokio::test]
 async fn the_environment_is_empty_and_there_are_no_arguments() {
-    let imports = r#"(import "wasi:cli/environment@0.2.0" (instance $environment
-        (export "get-environment" (func (result (list (tuple string string)))))
-        (export "get-arguments" (func (result (list string))))))"#;
+    let imports = include_str!("../../../../../tests/src/wasi/environment.wat");
     for function in ["get-environment", "get-arguments"] {
         let component = calling(imports, &format!("$environment {function:?}"), "(param i32)", LENGTH);
         assert_eq!(line_of(&component).await, "0");
@@ -55,30 +47,7 @@ async fn the_environment_is_empty_and_there_are_no_arguments() {
 
 #[tokio::test]
 async fn no_socket_can_be_opened() {
-    let imports = r#"
-        (import "wasi:sockets/network@0.2.0" (instance $network
-            (type $error' (enum
-                "unknown" "access-denied" "not-supported" "invalid-argument" "out-of-memory" "timeout"
-                "concurrency-conflict" "not-in-progress" "would-block" "invalid-state" "new-socket-limit"
-                "address-not-bindable" "address-in-use" "remote-unreachable" "connection-refused"
-                "connection-reset" "connection-aborted" "datagram-too-large" "name-unresolvable"
-                "temporary-resolver-failure" "permanent-resolver-failure"))
-            (export "error-code" (type (eq $error')))
-            (type $family' (enum "ipv4" "ipv6"))
-            (export "ip-address-family" (type (eq $family')))))
-        (alias export $network "error-code" (type $error-code))
-        (alias export $network "ip-address-family" (type $family))
-        (import "wasi:sockets/PROTOCOL@0.2.0" (instance $protocol (export "PROTOCOL-socket" (type (sub resource)))))
-        (alias export $protocol "PROTOCOL-socket" (type $socket))
-        (import "wasi:sockets/PROTOCOL-create-socket@0.2.0" (instance $create
-            (alias outer $agent $error-code (type $error'))
-            (export "error-code" (type $error (eq $error')))
-            (alias outer $agent $family (type $family'))
-            (export "ip-address-family" (type $ip (eq $family')))
-            (alias outer $agent $socket (type $socket'))
-            (export "PROTOCOL-socket" (type $made (eq $socket')))
-            (export "create-PROTOCOL-socket" (func
-                (param "address-family" $ip) (result (result (own $made) (error $error)))))))"#;
+    let imports = include_str!("../../../../../tests/src/wasi/sockets.wat");
     for protocol in ["tcp", "udp"] {
         let component = calling(
             &imports.replace("PROTOCOL", protocol),
