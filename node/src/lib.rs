@@ -23,6 +23,7 @@ pub mod context;
 pub mod group;
 pub mod home;
 mod log_pace;
+mod metrics;
 mod node;
 pub mod overlay;
 pub mod program;

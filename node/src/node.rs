@@ -28,7 +28,8 @@ use crate::{
     context::{Context, Event},
     group::Group,
     home::{Home, HomeError, control_socket},
-    overlay::{self, InboundRequest, Overlay},
+    metrics,
+    overlay::{self, Address, InboundRequest, Internet, MAX_RELAYS, Overlay, RelayLimits},
     runtime::{agent::Sandbox, web::WebServer},
     session::{SessionError, Sessions, Web},
     store::{BundleError, Bundles, Store, StoreError},
@@ -44,8 +45,16 @@ pub struct Config {
     pub nickname: Option<String>,
     /// Where to listen; all interfaces, QUIC and TCP, if empty.
     pub listen: Vec<String>,
-    /// Whether to look for other nodes in the local network.
+    /// Whether to look for other nodes in the local network, and to ask its router for open ports.
     pub mdns: bool,
+    /// Relays to be reached through: multiaddrs ending in `/p2p/<peer>`.
+    pub relays: Vec<String>,
+    /// Addresses that lead here and that the node cannot know by itself.
+    pub announce: Vec<String>,
+    /// Whether the node is a relay for others, and how much it gives.
+    pub serve_relay: Option<RelayLimits>,
+    /// Where what is counted can be read; nowhere if left out.
+    pub metrics: Option<SocketAddr>,
     /// Where the console listens; any loopback port if left out.
     pub console: Option<SocketAddr>,
     /// The billing peer's database; in the home if left out.
@@ -65,6 +74,10 @@ impl Config {
             nickname: None,
             listen: Vec::new(),
             mdns: true,
+            relays: Vec::new(),
+            announce: Vec::new(),
+            serve_relay: None,
+            metrics: None,
             console: None,
             billing_db: None,
             preload: None,
@@ -92,8 +105,16 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Bundles(#[from] BundleError),
-    #[error("--listen {0}: {1}")]
-    Address(String, #[source] overlay::AddressError),
+    #[error("{0} {1}: {2}")]
+    Address(&'static str, String, #[source] overlay::AddressError),
+    #[error(
+        "--relay {0}: which node is it? Its address ends in /p2p/ and its peer id (parlor id says it there)"
+    )]
+    NamelessRelay(String),
+    #[error("--relay: a node has at most {MAX_RELAYS} relays")]
+    ManyRelays,
+    #[error("--metrics {0}: {1}")]
+    Metrics(SocketAddr, #[source] std::io::Error),
     #[error(transparent)]
     Overlay(#[from] overlay::StartError),
     #[error(transparent)]
@@ -134,6 +155,8 @@ pub struct Started {
 impl Node {
     /// Starts a node, which goes on with whatever its home says was under way.
     pub async fn start(config: Config) -> Result<Started, StartError> {
+        let listen = addresses("--listen", &config.listen)?;
+        let internet = internet(&config)?;
         let home = Home::open(&config.home)?;
         let identity = home.identity(rand::random)?;
         let store = Store::open(&home.database()).await?;
@@ -145,10 +168,6 @@ impl Node {
             Some(url) => Book::open(url).await?,
             None => Book::open_file(&home.database()).await?,
         };
-        let mut listen = Vec::new();
-        for address in &config.listen {
-            listen.push(address.parse().map_err(|error| StartError::Address(address.clone(), error))?);
-        }
         let (overlay, events) = Overlay::start(overlay::Config {
             identity: identity.clone(),
             listen,
@@ -156,6 +175,7 @@ impl Node {
             mdns: config.mdns,
             nickname: nickname.clone(),
             memory: false,
+            internet,
         })
         .await?;
         if config.listen.is_empty() {
@@ -198,6 +218,11 @@ impl Node {
         node.run(events);
         console::serve_socket(Arc::clone(&node), &socket, node.stop.clone())
             .map_err(|error| StartError::Socket(socket, error))?;
+        if let Some(address) = config.metrics {
+            let overlay = node.context.overlay.clone();
+            let served = metrics::serve(address, overlay, node.stop.clone()).await;
+            served.map_err(|error| StartError::Metrics(address, error))?;
+        }
         let console = start_console(&node, config.console).await?;
         Ok(Started { node, console: console.url })
     }
@@ -382,6 +407,11 @@ impl Node {
                 Response::Commits(self.sessions.commits(from, commits.clone()).await)
             }
             Request::Vote(vote) => Response::Vote(Box::new(self.sessions.vote(from, (**vote).clone()).await)),
+            Request::Link(link) => match self.sessions.open_link(from, link.clone()).await {
+                Some(response) => Response::Link(response),
+                // Refused: it may ask again.
+                None => return,
+            },
             Request::Billing(billing) => {
                 let now = clock::now();
                 Response::Billing(Box::new(self.billing.handle(from, (**billing).clone(), now).await))
@@ -389,6 +419,29 @@ impl Node {
         };
         request.respond(response);
     }
+}
+
+fn addresses(option: &'static str, texts: &[String]) -> Result<Vec<Address>, StartError> {
+    let parsed =
+        |text: &String| text.parse().map_err(|error| StartError::Address(option, text.clone(), error));
+    texts.iter().map(parsed).collect()
+}
+
+/// How the node is to be reached from beyond its own network.
+fn internet(config: &Config) -> Result<Internet, StartError> {
+    let relays = addresses("--relay", &config.relays)?;
+    if let Some(nameless) = relays.iter().find(|relay| relay.peer().is_none()) {
+        return Err(StartError::NamelessRelay(nameless.to_string()));
+    }
+    if relays.len() > MAX_RELAYS {
+        return Err(StartError::ManyRelays);
+    }
+    Ok(Internet {
+        relays,
+        announce: addresses("--announce", &config.announce)?,
+        map_ports: config.mdns,
+        serve: config.serve_relay.clone(),
+    })
 }
 
 /// The name that is asked for, else the last one, else the machine's user.

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{DONE, fail};
-use crate::{Config, Node, Started, context::Event};
+use crate::{Config, Node, Started, context::Event, overlay::RelayLimits};
 
 /// How the node runs.
 #[derive(Debug, Args)]
@@ -25,15 +25,24 @@ pub(super) struct Up {
     /// Where to listen; repeat for several [default: all interfaces, QUIC and TCP]
     #[arg(long, value_name = "MULTIADDR")]
     listen: Vec<String>,
-    /// Does not look for other nodes in the local network
+    /// Neither looks for other nodes in the local network nor asks its router to open a port
     #[arg(long)]
     no_mdns: bool,
-    /// A relay to be reached through (not supported yet)
+    /// A relay to be reached through, where no direct way is found; repeat for several
     #[arg(long, value_name = "MULTIADDR")]
     relay: Vec<String>,
-    /// Is a relay for others (not supported yet)
+    /// Is a relay for others, and lets them find each other
     #[arg(long)]
     serve_relay: bool,
+    /// What the relay gives, like circuits=512,circuit-time=12h; see docs/operating-a-relay.md
+    #[arg(long, value_name = "LIMITS", requires = "serve_relay")]
+    relay_limits: Option<RelayLimits>,
+    /// An address that leads here and that the node cannot know: a name, a forwarded port; repeat for several
+    #[arg(long, value_name = "MULTIADDR")]
+    announce: Vec<String>,
+    /// Where Prometheus reads what the node counts [default: nowhere]
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
     /// Where the web console listens [default: a loopback port]
     #[arg(long, value_name = "ADDR")]
     console: Option<SocketAddr>,
@@ -54,15 +63,14 @@ fn has_desktop() -> bool {
 }
 
 pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
-    if !options.relay.is_empty() || options.serve_relay {
-        return fail(
-            &"relays are not supported yet by this version of parlor: leave out --relay and --serve-relay",
-        );
-    }
     let config = Config {
         nickname: options.name,
         listen: options.listen,
         mdns: !options.no_mdns,
+        relays: options.relay,
+        announce: options.announce,
+        serve_relay: options.serve_relay.then(|| options.relay_limits.unwrap_or_default()),
+        metrics: options.metrics,
         console: options.console,
         billing_db: options.billing_db,
         preload: options.preload,

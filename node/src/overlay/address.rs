@@ -52,6 +52,36 @@ impl Address {
         Self(self.place().with(Protocol::P2p(theirs(peer))))
     }
 
+    /// In binary form, as links carry it: without `/p2p/<peer>` at the end.
+    #[must_use]
+    pub fn place_bytes(&self) -> Vec<u8> {
+        self.place().to_vec()
+    }
+
+    /// The reverse of [`Self::place_bytes`].
+    ///
+    /// # Errors
+    /// See [`AddressError`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, AddressError> {
+        if bytes.len() > MAX_LEN {
+            return Err(AddressError::TooLong);
+        }
+        let address = Multiaddr::try_from(bytes.to_vec());
+        address.map(Self).map_err(|error| AddressError::Syntax(std::sync::Arc::new(error)))
+    }
+
+    /// Whether it leads nowhere but to this machine, or this process.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        !matches!(reach(&self.0), Reach::Wide | Reach::Relayed)
+    }
+
+    /// Whether it leads over a relay.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        reach(&self.0) == Reach::Relayed
+    }
+
     /// Without `/p2p/<peer>` at the end, as addresses are kept and dialled.
     pub(crate) fn place(&self) -> Multiaddr {
         let mut place = self.0.clone();
@@ -121,6 +151,8 @@ pub(crate) fn keypair(identity: &Identity) -> Keypair {
 pub(crate) enum Reach {
     /// Other machines, at least in the same network.
     Wide,
+    /// The same, through a relay.
+    Relayed,
     /// This process.
     Memory,
     /// This machine.
@@ -132,13 +164,27 @@ pub(crate) enum Reach {
 /// How far `address` carries. Names count as wide.
 pub(crate) fn reach(address: &Multiaddr) -> Reach {
     let port_is_set = !address.iter().any(|part| matches!(part, Protocol::Tcp(0) | Protocol::Udp(0)));
-    match address.iter().next() {
+    let direct = match address.iter().next() {
         _ if address.len() > MAX_LEN || !port_is_set => Reach::Nowhere,
         Some(Protocol::Ip4(ip)) => ip_reach(ip.into()),
         Some(Protocol::Ip6(ip)) => ip_reach(ip.into()),
         Some(Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_)) => Reach::Wide,
         Some(Protocol::Memory(_)) => Reach::Memory,
         _ => Reach::Nowhere,
+    };
+    let is_relayed = address.iter().any(|part| part == Protocol::P2pCircuit);
+    if direct == Reach::Wide && is_relayed { Reach::Relayed } else { direct }
+}
+
+/// Through which relay an address leads, and where that is; none for a direct one.
+pub(crate) fn relay_of(address: &Multiaddr) -> Option<(PeerId, Multiaddr)> {
+    let mut relay: Multiaddr = address.iter().take_while(|part| *part != Protocol::P2pCircuit).collect();
+    if relay.len() == address.len() {
+        return None;
+    }
+    match relay.pop() {
+        Some(Protocol::P2p(peer)) => Some((ours(&peer)?, relay)),
+        _ => None,
     }
 }
 
@@ -174,12 +220,43 @@ mod tests {
     }
 
     #[test]
+    fn an_address_may_lead_through_a_relay() {
+        let relay = Identity::from_seed(&[3; 32]).peer();
+        let place: Multiaddr = "/ip4/192.0.2.7/tcp/4001".parse().unwrap();
+        let through: Multiaddr = format!("{place}/p2p/{relay}/p2p-circuit").parse().unwrap();
+        assert_eq!(relay_of(&through), Some((relay, place.clone())));
+        assert_eq!(relay_of(&place), None);
+        assert_eq!(
+            relay_of(&"/ip4/192.0.2.7/tcp/4001/p2p-circuit".parse().unwrap()),
+            None,
+            "nobody is named"
+        );
+    }
+
+    #[test]
     fn what_is_no_address_is_refused() {
         let refused = "192.0.2.7:80".parse::<Address>().unwrap_err();
         assert!(refused.to_string().starts_with("not an address"), "{refused}");
         let long = "/dns4/example".to_owned() + &"a".repeat(300) + "/tcp/1";
         assert!(matches!(long.parse::<Address>(), Err(AddressError::TooLong)));
         assert!(matches!("/".repeat(5000).parse::<Address>(), Err(AddressError::TooLong)));
+    }
+
+    #[test]
+    fn bytes_come_back_and_garbage_does_not() {
+        let peer = Identity::from_seed(&[3; 32]).peer();
+        let relay = Identity::from_seed(&[4; 32]).peer();
+        for (text, local, relayed) in [
+            ("/ip4/192.0.2.7/udp/4001/quic-v1".to_owned(), false, false),
+            (format!("/ip4/192.0.2.7/tcp/4001/p2p/{relay}/p2p-circuit"), false, true),
+            ("/ip4/127.0.0.1/tcp/4001".to_owned(), true, false),
+        ] {
+            let place: Address = text.parse().unwrap();
+            assert_eq!(Address::from_bytes(&place.with_peer(peer).place_bytes()).unwrap(), place);
+            assert_eq!((place.is_local(), place.is_relayed()), (local, relayed), "{place}");
+        }
+        assert!(Address::from_bytes(&[4, 1]).is_err());
+        assert!(matches!(Address::from_bytes(&[4; 300]), Err(AddressError::TooLong)));
     }
 
     #[test]
@@ -203,6 +280,8 @@ mod tests {
             ("/ip4/224.0.0.1/udp/1/quic-v1", Reach::Nowhere),
             ("/ip6/fe80::1/tcp/1", Reach::Nowhere),
             ("/memory/7", Reach::Memory),
+            ("/ip4/10.0.0.1/tcp/1/p2p-circuit", Reach::Relayed),
+            ("/ip4/127.0.0.1/tcp/1/p2p-circuit", Reach::Loopback),
             ("/unix/run", Reach::Nowhere),
         ] {
             assert_eq!(reach(&address.parse().unwrap()), wanted, "{address}");

@@ -1,27 +1,35 @@
 //! The swarm's behaviours put together, its transports, and the limits on connections.
 
-use std::{io, num::NonZeroU8, time::Duration};
+use std::{io, time::Duration};
 
 use libp2p::{
-    Swarm, SwarmBuilder,
+    Swarm, SwarmBuilder, autonat,
     connection_limits::{self, ConnectionLimits},
     core::{
         Transport as _,
         transport::{MemoryTransport, OptionalTransport},
         upgrade::Version,
     },
-    identify,
+    dcutr, identify,
     identity::Keypair,
-    mdns, memory_connection_limits, noise, ping,
+    mdns, memory_connection_limits,
+    metrics::Registry,
+    noise, ping, relay, rendezvous,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
 use parlor_proto::wire;
 
-use super::{gate::Gate, probe::Probe, request::Requests};
+use super::{
+    gate::Gate,
+    probe::Probe,
+    request::Requests,
+    serve::{RelayLimits, Serve},
+};
 
-/// Connections with one peer: two that dial each other at the same time have two, and one to spare.
-const MAX_PER_PEER: u32 = 3;
+/// Connections with one peer: two that dial each other at the same time have two, beside one through a relay; and one to
+/// spare.
+const MAX_PER_PEER: u32 = 4;
 /// Connections with one peer that is exempt from the limits, being in a session with us.
 pub(crate) const MAX_PER_PARTNER: u32 = 8;
 /// Connections in all, with peers that are not in a session with us.
@@ -36,8 +44,6 @@ const MAX_MEMORY: f64 = 0.8;
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// Within this, one attempt to connect succeeds or fails.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
-/// As many addresses of a peer as are ever tried at the same time: all that the book has.
-const DIAL_CONCURRENCY: NonZeroU8 = NonZeroU8::new(2 * super::book::MAX_PER_PEER as u8).expect("not zero");
 /// How often a connection is tried out; a dead one is closed.
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// How long the other end may take to show that it is alive.
@@ -53,21 +59,29 @@ pub(crate) struct Behaviour {
     ping: ping::Behaviour,
     probe: Probe,
     pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    relay: relay::client::Behaviour,
+    dcutr: dcutr::Behaviour,
+    autonat: autonat::v2::client::Behaviour,
+    pub(crate) rendezvous: rendezvous::client::Behaviour,
+    serve: Toggle<Serve>,
     pub(crate) requests: Requests,
     pub(crate) streams: libp2p_stream::Behaviour,
     pub(crate) gate: Gate,
 }
 
 impl Behaviour {
-    fn new(key: &Keypair, agent: String, mdns: bool) -> Self {
+    fn new(key: &Keypair, setup: &Setup, relay: relay::client::Behaviour) -> Self {
+        // Whoever has a reservation is connected, and whoever calls somebody through this relay.
+        let relayed = setup.serve.as_ref().map_or(0, |limits| limits.reservations + limits.circuits);
+        let relayed = u32::try_from(relayed).unwrap_or(u32::MAX);
         let limits = ConnectionLimits::default()
             .with_max_established_per_peer(Some(MAX_PER_PEER))
-            .with_max_established(Some(MAX_CONNECTIONS))
-            .with_max_established_incoming(Some(MAX_INCOMING))
+            .with_max_established(Some(MAX_CONNECTIONS.saturating_add(relayed)))
+            .with_max_established_incoming(Some(MAX_INCOMING.saturating_add(relayed)))
             .with_max_pending_incoming(Some(MAX_PENDING))
             .with_max_pending_outgoing(Some(MAX_PENDING));
         let identify = identify::Config::new(wire::IDENTIFY.into(), key.public())
-            .with_agent_version(agent)
+            .with_agent_version(setup.agent.clone())
             .with_push_listen_addr_updates(true)
             // Addresses are kept in a book of our own.
             .with_cache_size(0);
@@ -78,7 +92,12 @@ impl Behaviour {
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::new(ping),
             probe: Probe::default(),
-            mdns: mdns.then(|| nearby(key)).flatten().into(),
+            mdns: setup.mdns.then(|| nearby(key)).flatten().into(),
+            relay,
+            dcutr: dcutr::Behaviour::new(key.public().to_peer_id()),
+            autonat: autonat::v2::client::Behaviour::default(),
+            rendezvous: rendezvous::client::Behaviour::new(key.clone()),
+            serve: setup.serve.as_ref().map(|limits| Serve::new(key, limits)).into(),
             requests: Requests::new(),
             streams: libp2p_stream::Behaviour::new(),
             gate: Gate::new(key.clone()),
@@ -93,9 +112,21 @@ fn nearby(key: &Keypair) -> Option<mdns::tokio::Behaviour> {
         .ok()
 }
 
-/// A swarm that listens nowhere yet: QUIC, TCP with noise and yamux, names by DNS; `memory` adds libp2p's
-/// transport within one process.
-pub(crate) fn swarm(key: Keypair, agent: String, mdns: bool, memory: bool) -> io::Result<Swarm<Behaviour>> {
+/// What a swarm is to be like.
+pub(crate) struct Setup {
+    /// What it calls its program and itself.
+    pub(crate) agent: String,
+    /// Whether it finds others in the local network.
+    pub(crate) mdns: bool,
+    /// Whether it has libp2p's transport within one process, too.
+    pub(crate) memory: bool,
+    /// Whether it is a relay.
+    pub(crate) serve: Option<RelayLimits>,
+}
+
+/// A swarm that listens nowhere yet: QUIC, TCP with noise and yamux, relayed connections, names by DNS. How much it sends
+/// and receives is counted in `registry`.
+pub(crate) fn swarm(key: Keypair, setup: &Setup, registry: &mut Registry) -> io::Result<Swarm<Behaviour>> {
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -103,7 +134,7 @@ pub(crate) fn swarm(key: Keypair, agent: String, mdns: bool, memory: bool) -> io
         .with_quic()
         .with_other_transport(|key| -> Result<_, Box<dyn std::error::Error + Send + Sync>> {
             let security = noise::Config::new(key)?;
-            let transport = if memory {
+            let transport = if setup.memory {
                 OptionalTransport::some(MemoryTransport::default())
             } else {
                 OptionalTransport::none()
@@ -112,11 +143,13 @@ pub(crate) fn swarm(key: Keypair, agent: String, mdns: bool, memory: bool) -> io
         })
         .map_err(io::Error::other)?
         .with_dns()?
-        .with_behaviour(|key| Behaviour::new(key, agent, mdns))
+        .with_relay_client(noise::Config::new, yamux::Config::default)
         .map_err(io::Error::other)?
-        .with_swarm_config(|config| {
-            config.with_idle_connection_timeout(IDLE).with_dial_concurrency_factor(DIAL_CONCURRENCY)
-        })
+        .with_bandwidth_metrics(registry)
+        .with_behaviour(|key, relay| Behaviour::new(key, setup, relay))
+        .map_err(io::Error::other)?
+        // All addresses of a peer are tried, direct ones before those through a relay (RFC 8305).
+        .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE).with_smart_dial())
         .with_connection_timeout(DIAL_TIMEOUT)
         .build();
     Ok(swarm)

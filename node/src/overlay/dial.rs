@@ -1,11 +1,15 @@
 //! Calls under way, and what waits for them.
 //!
-//! The idea: there is at most one attempt at a time to connect to a peer, at all its addresses at once. When
-//! it fails, addresses that became known meanwhile are tried, then everybody who waits is told why.
+//! The idea: all addresses of a peer are tried at once, and each once; those that become known meanwhile, too (from
+//! rendezvous points, see `search`). When nothing is under way any more, everybody who waits is told why.
 
-use std::{collections::HashMap, error::Error};
+use std::collections::HashMap;
 
-use libp2p::{Multiaddr, core::transport::TransportError, swarm::DialError};
+use libp2p::{
+    Multiaddr,
+    core::transport::TransportError,
+    swarm::{ConnectionId, DialError},
+};
 use parlor_proto::{
     identity::PeerId,
     wire::{Request, Response},
@@ -14,7 +18,7 @@ use tokio::sync::oneshot;
 
 use super::{
     address::Address,
-    error::{ConnectError, RequestError},
+    error::{ConnectError, RequestError, innermost},
 };
 
 /// Addresses that a reason names; it is one line.
@@ -26,6 +30,8 @@ pub(crate) enum Waiter {
     Link(oneshot::Sender<Result<(), ConnectError>>),
     /// To know that it is a Parlor node.
     Node(oneshot::Sender<Result<(), ConnectError>>),
+    /// It is a rendezvous point, and is asked what waits for it.
+    Search,
     /// This request is sent.
     Request(Request, oneshot::Sender<Result<Response, RequestError>>),
 }
@@ -35,6 +41,8 @@ impl Waiter {
         // Nobody waits any more: nothing to do.
         match self {
             Self::Link(answer) | Self::Node(answer) => drop(answer.send(Err(error))),
+            // The driver sees to what was to be asked.
+            Self::Search => {}
             Self::Request(_, answer) => drop(answer.send(Err(error.into()))),
         }
     }
@@ -45,6 +53,10 @@ impl Waiter {
 pub(crate) struct Dial {
     /// Places tried since the peer was last connected.
     pub(crate) tried: Vec<Multiaddr>,
+    /// Calls of ours that have not ended.
+    pub(crate) attempts: Vec<ConnectionId>,
+    /// Whether rendezvous points have been asked.
+    pub(crate) is_searched: bool,
     pub(crate) waiters: Vec<Waiter>,
     reasons: Vec<String>,
 }
@@ -95,16 +107,9 @@ fn at(address: &Multiaddr, reason: &str) -> String {
     format!("{}: {reason}", Address::from(address.clone()).place())
 }
 
-/// The innermost cause, which says it best, on one line.
 fn cause(error: &TransportError<std::io::Error>) -> String {
-    let error = match error {
-        TransportError::MultiaddrNotSupported(_) => return "this kind of address is not supported".into(),
-        TransportError::Other(error) => error,
-    };
-    let mut cause: &(dyn Error + 'static) = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
+    match error {
+        TransportError::MultiaddrNotSupported(_) => "this kind of address is not supported".into(),
+        TransportError::Other(error) => innermost(error),
     }
-    let text = cause.to_string();
-    text.lines().next().unwrap_or_default().chars().take(120).collect()
 }

@@ -127,3 +127,12 @@ pub enum PublishError {
     #[error("this node is shutting down")]
     Closed,
 }
+
+/// The innermost cause, which says it best, on one line.
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string().lines().next().unwrap_or_default().chars().take(120).collect()
+}

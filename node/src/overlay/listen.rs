@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{
     address::{Address, Reach, reach},
     behaviour::{Behaviour, BehaviourEvent},
-    error::StartError,
+    error::{StartError, innermost},
 };
 
 /// Where a node listens unless told otherwise: everywhere, with QUIC and TCP at one port.
@@ -102,13 +102,7 @@ fn everywhere(swarm: &mut Swarm<Behaviour>, port: u16) -> Result<HashMap<Listene
 fn refusal(address: Address, error: &libp2p::TransportError<std::io::Error>) -> StartError {
     let reason = match error {
         libp2p::TransportError::MultiaddrNotSupported(_) => "this kind of address is not supported".into(),
-        libp2p::TransportError::Other(error) => {
-            let mut cause: &(dyn std::error::Error + 'static) = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            cause.to_string()
-        }
+        libp2p::TransportError::Other(error) => innermost(error),
     };
     StartError::Listen { address, reason }
 }

@@ -8,7 +8,8 @@
 //! then is written in `outlet`.
 //!
 //! - `gate`: groups shown to their members only.
-//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `book`, `outlet`: its state.
+//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `paths`, `book`, `outlet`: its state.
+//! - `relays`, `search`, `ports`: being reached and finding others over the internet; `serve`: the relay role.
 //! - `request`, `stream`: the protocols; `probe`: dead connections; `behaviour`: how it is all put together,
 //!   with the limits.
 
@@ -23,34 +24,50 @@ mod listen;
 mod nodes;
 mod outlet;
 mod partners;
+mod paths;
+mod ports;
 mod probe;
+mod relays;
 mod request;
+mod search;
+mod serve;
 mod stream;
+mod traffic;
 
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use libp2p::metrics::{Metrics, Registry};
 use parlor_proto::{
     identity::{Identity, PeerId},
     ids::SessionId,
     wire::{Request, Response},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 
 pub use self::{
     address::{Address, AddressError},
     error::{ConnectError, PublishError, RequestError, StartError, StreamError},
     nodes::Found,
+    paths::Path,
+    relays::RelayStatus,
     request::InboundRequest,
+    serve::{LimitsError, RelayLimits},
     stream::Stream,
+    traffic::Traffic,
 };
 use self::{
     dial::Waiter,
     driver::{Command, Driver},
     outlet::Outlet,
+    ports::Ports,
+    relays::Relays,
 };
 
 /// Largest payload of one message to a group, bytes.
@@ -80,7 +97,25 @@ pub struct Config {
     pub mdns: bool,
     /// Whether `/memory/…` addresses work: between nodes in one process.
     pub memory: bool,
+    /// How it is reached from beyond its own network.
+    pub internet: Internet,
 }
+
+/// How a node is reached from beyond its own network. By default: if others can call it directly, or it calls them.
+#[derive(Debug, Clone, Default)]
+pub struct Internet {
+    /// Relays through which it can be reached, each ending in `/p2p/<peer>`; the first [`MAX_RELAYS`].
+    pub relays: Vec<Address>,
+    /// Addresses that lead to this node and that it cannot know: a name, a port that a router forwards.
+    pub announce: Vec<Address>,
+    /// Whether the router is asked to open ports (UPnP, PCP, NAT-PMP).
+    pub map_ports: bool,
+    /// Whether it is a relay for others, and how much it gives.
+    pub serve: Option<RelayLimits>,
+}
+
+/// Relays of one node, at most.
+pub const MAX_RELAYS: usize = relays::MAX_RELAYS;
 
 /// What happens in the network.
 #[derive(Debug)]
@@ -138,6 +173,8 @@ pub struct PeerInfo {
     pub addresses: Vec<Address>,
     /// Whether there is a connection now.
     pub connected: bool,
+    /// How it is reached, if it is connected.
+    pub path: Option<Path>,
     /// How it came to be known.
     pub found: Found,
 }
@@ -151,6 +188,7 @@ pub struct Overlay {
     peer: PeerId,
     commands: mpsc::Sender<Command>,
     streams: libp2p_stream::Control,
+    registry: Arc<Registry>,
 }
 
 impl Overlay {
@@ -162,9 +200,16 @@ impl Overlay {
         let peer = config.identity.peer();
         let key = address::keypair(&config.identity);
         let agent = nodes::agent(&config.nickname);
-        let mut swarm =
-            behaviour::swarm(key, agent, config.mdns, config.memory).map_err(StartError::Setup)?;
+        let Internet { relays, announce, map_ports, serve } = config.internet;
+        let is_relay = serve.is_some();
+        let setup = behaviour::Setup { agent, mdns: config.mdns, memory: config.memory, serve };
+        let mut registry = Registry::default();
+        let metrics = Metrics::new(&mut registry);
+        let mut swarm = behaviour::swarm(key, &setup, &mut registry).map_err(StartError::Setup)?;
         let meanwhile = listen::listen(&mut swarm, &config.listen, config.port).await?;
+        announce.iter().for_each(|address| swarm.add_external_address(address.place()));
+        let ports = if map_ports { Ports::map(swarm.listeners()) } else { Ports::default() };
+        let relays = Relays::new(&relays, Instant::now());
 
         let mut streams = swarm.behaviour().streams.new_control();
         let incoming = streams.accept(stream::CONTENT).expect("it is accepted once, here");
@@ -172,8 +217,9 @@ impl Overlay {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
         tokio::spawn(stream::accept(incoming, sink));
-        tokio::spawn(Driver::new(peer, swarm, outlet).run(meanwhile, receiver, accepted));
-        Ok((Self { peer, commands, streams }, events))
+        let driver = Driver::new(peer, swarm, outlet, relays, is_relay, metrics);
+        tokio::spawn(driver.run(meanwhile, receiver, accepted, ports));
+        Ok((Self { peer, commands, streams, registry: Arc::new(registry) }, events))
     }
 
     /// This node.
@@ -190,6 +236,23 @@ impl Overlay {
     /// The nodes near or connected, by name.
     pub async fn peers(&self) -> Vec<PeerInfo> {
         self.ask(Command::Peers).await.unwrap_or_default()
+    }
+
+    /// How it stands with the relays of [`Internet::relays`].
+    pub async fn relays(&self) -> Vec<RelayStatus> {
+        self.ask(Command::Relays).await.unwrap_or_default()
+    }
+
+    /// What was sent and received since the start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        Traffic::of(&self.registry)
+    }
+
+    /// Everything that is counted, as Prometheus reads it (OpenMetrics text).
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        traffic::text(&self.registry)
     }
 
     /// Remembers where a peer can be reached, until this node ends. Of one peer 8 such addresses are kept,

@@ -22,8 +22,10 @@ use parlor_proto::{
     group::{UpdatesRequest, UpdatesResponse},
     identity::PeerId,
     session::{VoteRequest, VoteResponse},
-    wire::{self, CatalogRequest, CatalogResponse, CommitsRequest, CommitsResponse, Request, Response},
-    wire::{SessionRequest, SessionResponse, SupplyRequest, SupplyResponse},
+    wire::{
+        self, CatalogRequest, CatalogResponse, CommitsRequest, CommitsResponse, LinkRequest, LinkResponse,
+    },
+    wire::{Request, Response, SessionRequest, SessionResponse, SupplyRequest, SupplyResponse},
 };
 use tokio::sync::oneshot;
 
@@ -48,6 +50,7 @@ macro_rules! table {
             updates: Updates(wire::UPDATES), UpdatesRequest[64 * KIB] => UpdatesResponse[2 * MIB];
             commits: Commits(wire::COMMITS), CommitsRequest[KIB] => CommitsResponse[2 * MIB];
             vote: Vote(wire::VOTE), Box<VoteRequest>[16 * KIB] => Box<VoteResponse>[16 * KIB];
+            link: Link(wire::LINK), LinkRequest[KIB] => LinkResponse[KIB];
             billing: Billing(wire::BILLING), Box<BillingRequest>[64 * KIB] => Box<BillingResponse>[64 * KIB];
         }
     };

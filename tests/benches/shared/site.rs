@@ -16,7 +16,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use parlor_node::{
     group::Group,
-    overlay::{Address, Config, Event, Overlay},
+    overlay::{Address, Config, Event, Internet, Overlay},
     store::Store,
 };
 use parlor_proto::{
@@ -85,6 +85,7 @@ impl Site {
             port: 0,
             mdns: false,
             memory: false,
+            internet: Internet::default(),
         };
         let (overlay, mut events) = Overlay::start(config).await?;
         let group = Group::open(SESSION, identity(number), store, overlay.clone(), Some(keys)).await?;

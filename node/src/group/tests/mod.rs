@@ -33,7 +33,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::{
     clock,
-    overlay::{self, Config, Event},
+    overlay::{self, Config, Event, Internet},
     store::to_blob,
 };
 
@@ -148,6 +148,7 @@ impl Site {
             port: 0,
             mdns: false,
             memory: true,
+            internet: Internet::default(),
         };
         let (overlay, events) = Overlay::start(config).await.unwrap();
         let group = open(number, &store, &overlay, keys).await;

@@ -1,7 +1,7 @@
 //! Calling peers, and serving those who wait for that.
 
 use libp2p::swarm::{
-    DialError,
+    ConnectionId, DialError,
     dial_opts::{DialOpts, PeerCondition},
 };
 use parlor_proto::{
@@ -40,29 +40,36 @@ impl Driver {
         }
     }
 
-    /// Calls a peer at all places not yet tried, or gives up.
-    fn dial(&mut self, peer: PeerId) {
+    /// Calls a peer at all places not yet tried, and asks where else it may be; gives up when nothing is under way.
+    pub(super) fn dial(&mut self, peer: PeerId) {
         let Some(dial) = self.dials.get_mut(&peer) else {
             return;
         };
         let mut places = self.book.of(&peer);
-        places.retain(|place| !dial.tried.contains(place));
-        if places.is_empty() {
-            self.give_up(peer);
-            return;
-        }
-        dial.tried.extend(places.iter().cloned());
-        let call = DialOpts::peer_id(theirs(peer))
-            .addresses(places)
-            .condition(PeerCondition::DisconnectedAndNotDialing)
-            .build();
-        match self.swarm.dial(call) {
-            // Somebody else's attempt is under way, and its end is ours.
-            Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
-            Err(error) => {
-                dial.failed(&error);
-                self.give_up(peer);
+        if !self.relays.has(&peer) && !self.searches.has_point(&peer) {
+            if !std::mem::replace(&mut dial.is_searched, true) {
+                self.search(peer);
             }
+            // Whoever is at one of this node's own relays can be reached there.
+            let circuits = self.relays.circuits().filter(|place| !places.contains(place));
+            places.extend(circuits.collect::<Vec<_>>());
+        }
+        let Some(dial) = self.dials.get_mut(&peer) else {
+            return;
+        };
+        places.retain(|place| !dial.tried.contains(place));
+        if !places.is_empty() {
+            dial.tried.extend(places.iter().cloned());
+            let condition = PeerCondition::Disconnected;
+            let call = DialOpts::peer_id(theirs(peer)).addresses(places).condition(condition).build();
+            let attempt = call.connection_id();
+            match self.swarm.dial(call) {
+                Ok(()) => dial.attempts.push(attempt),
+                Err(error) => drop(dial.failed(&error)),
+            }
+        }
+        if dial.attempts.is_empty() && !self.searches.is_about(&peer) {
+            self.give_up(peer);
         }
     }
 
@@ -74,6 +81,8 @@ impl Driver {
         let error = dial.error(peer);
         tracing::debug!(%error);
         dial.waiters.into_iter().for_each(|waiter| waiter.fail(error.clone()));
+        let sought = self.searches.failed(&peer);
+        sought.into_iter().for_each(|peer| self.dial(peer));
     }
 
     /// The peer is connected: all that only waited for that goes on.
@@ -90,12 +99,14 @@ impl Driver {
                 Waiter::Node(answer) if is_node => drop(answer.send(Ok(()))),
                 Waiter::Node(answer) if is_stranger => drop(answer.send(Err(ConnectError::NotParlor(peer)))),
                 Waiter::Node(answer) => dial.waiters.push(Waiter::Node(answer)),
+                Waiter::Search => self.ask_point(peer),
                 Waiter::Request(request, answer) => self.send(peer, request, answer),
             }
         }
         // Until it has identified itself.
         if !dial.waiters.is_empty() {
             dial.tried.clear();
+            dial.attempts.clear();
             self.dials.insert(peer, dial);
         }
     }
@@ -115,10 +126,12 @@ impl Driver {
         self.asked.insert(key, (peer, answer));
     }
 
-    pub(super) fn on_call_failed(&mut self, peer: PeerId, error: &DialError) {
+    /// A call has failed, ours or that of a behaviour.
+    pub(super) fn on_call_failed(&mut self, peer: PeerId, attempt: ConnectionId, error: &DialError) {
         let Some(dial) = self.dials.get_mut(&peer) else {
             return;
         };
+        dial.attempts.retain(|ours| *ours != attempt);
         if let Some(wrong) = dial.failed(error) {
             // That address ended all other attempts too: without it they deserve another one.
             self.book.forget(&peer, &wrong);

@@ -1,6 +1,13 @@
 //! What the swarm reports, and what it means.
 
-use libp2p::{Multiaddr, core::ConnectedPoint, identify, mdns, ping, swarm::SwarmEvent};
+use libp2p::{
+    Multiaddr,
+    core::ConnectedPoint,
+    identify, mdns,
+    metrics::Recorder as _,
+    ping,
+    swarm::{ConnectionId, SwarmEvent},
+};
 use parlor_proto::{identity::PeerId, wire};
 use tokio::{sync::oneshot, time::Instant};
 
@@ -13,11 +20,13 @@ use crate::overlay::{
     error::ConnectError,
     gate,
     nodes::{Found, nickname},
+    paths::Path,
     request::{InboundRequest, Outcome, failure},
 };
 
 impl Driver {
     pub(super) fn on_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.metrics.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
             SwarmEvent::ConnectionEstablished {
@@ -27,29 +36,34 @@ impl Driver {
                     self.swarm.close_connection(connection_id);
                 }
                 match ours(&peer_id) {
-                    Some(peer) => self.on_connected(peer, &endpoint),
+                    Some(peer) => self.on_connected(peer, connection_id, &endpoint),
                     None => drop(self.swarm.disconnect_peer_id(peer_id)),
                 }
             }
-            SwarmEvent::ConnectionClosed { peer_id, num_established, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 if let Some(peer) = ours(&peer_id) {
+                    self.paths.closed(&peer, connection_id, Instant::now());
                     self.on_disconnected(peer, num_established);
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), error, .. } => {
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer_id), connection_id, error } => {
                 if let Some(peer) = ours(&peer_id).filter(|_| !self.swarm.is_connected(&peer_id)) {
-                    self.on_call_failed(peer, &error);
+                    self.on_call_failed(peer, connection_id, &error);
                 }
             }
-            SwarmEvent::NewListenAddr { address, .. } => tracing::info!(%address, "listening"),
-            SwarmEvent::ListenerClosed { addresses, reason: Err(error), .. } => {
-                tracing::warn!(?addresses, %error, "no longer listening");
+            SwarmEvent::NewListenAddr { listener_id, address } => self.on_listening(listener_id, address),
+            SwarmEvent::ExpiredListenAddr { address, .. } => self.swarm.remove_external_address(&address),
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                self.on_listener_closed(listener_id, &addresses, reason.err());
             }
+            SwarmEvent::ExternalAddrConfirmed { address } => self.on_reachable(&address),
             _ => {}
         }
     }
 
-    fn on_connected(&mut self, peer: PeerId, endpoint: &ConnectedPoint) {
+    fn on_connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let path = if endpoint.is_relayed() { Path::Relayed } else { Path::Direct };
+        self.paths.opened(peer, connection, path, Instant::now());
         let place = Address::from(endpoint.get_remote_address().clone()).place();
         let is_local = matches!(reach(&place), Reach::Loopback | Reach::Memory);
         let found = if endpoint.is_dialer() { Found::Dialled } else { Found::Called };
@@ -99,6 +113,11 @@ impl Driver {
             BehaviourEvent::Mdns(mdns::Event::Expired(expired)) => self.on_expired(expired),
             BehaviourEvent::Requests(outcomes) => outcomes.0.into_iter().for_each(|o| self.on_outcome(o)),
             BehaviourEvent::Gate(event) => self.on_group(event),
+            BehaviourEvent::Relay(event) => self.on_relay(&event),
+            BehaviourEvent::Rendezvous(event) => self.on_rendezvous(event),
+            BehaviourEvent::Dcutr(event) => self.on_punched(&event),
+            BehaviourEvent::Autonat(event) => self.on_probed(&event),
+            BehaviourEvent::Serve(event) => self.on_served(event),
             BehaviourEvent::Identify(_) | BehaviourEvent::Ping(_) | BehaviourEvent::Streams(()) => {}
             BehaviourEvent::Limits(never) | BehaviourEvent::Memory(never) | BehaviourEvent::Probe(never) => {
                 match never {}
@@ -118,7 +137,7 @@ impl Driver {
         }
         let is_local = node.is_local;
         let is_useful = |place: &Multiaddr| match reach(place) {
-            Reach::Wide => true,
+            Reach::Wide | Reach::Relayed => true,
             Reach::Loopback | Reach::Memory => is_local,
             Reach::Nowhere => false,
         };
@@ -127,6 +146,7 @@ impl Driver {
         let places = its_own.map(|address| address.place()).filter(is_useful);
         // The newest are kept, so what comes first is added last. It may name as many as it likes.
         let places: Vec<_> = places.take(MAX_PER_PEER).collect();
+        self.try_directly(peer, &places);
         for place in places.into_iter().rev() {
             self.book.add(peer, place, Source::Learned);
         }

@@ -5,12 +5,13 @@
 
 mod calls;
 mod events;
+mod internet;
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use libp2p::Swarm;
+use libp2p::{Swarm, metrics::Metrics};
 use parlor_proto::{identity::PeerId, ids::SessionId, wire::Response};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -29,7 +30,11 @@ use super::{
     nodes::{Node, Nodes},
     outlet::Outlet,
     partners::Partners,
+    paths::Paths,
+    ports::Ports,
+    relays::{RelayStatus, Relays},
     request::{Channel, Key},
+    search::Searches,
     stream::Accepted,
 };
 
@@ -40,6 +45,7 @@ const MAX_UNANSWERED: usize = 256;
 pub(crate) enum Command {
     Addresses(oneshot::Sender<Vec<Address>>),
     Peers(oneshot::Sender<Vec<PeerInfo>>),
+    Relays(oneshot::Sender<Vec<RelayStatus>>),
     AddAddress(PeerId, Address),
     AddressesOf(PeerId, oneshot::Sender<Vec<Address>>),
     Reach(PeerId, Waiter),
@@ -68,6 +74,12 @@ pub(crate) struct Driver {
     nodes: Nodes,
     dials: Dials,
     partners: Partners,
+    paths: Paths,
+    relays: Relays,
+    searches: Searches,
+    /// Whether others can be reached through this node.
+    is_relay: bool,
+    metrics: Metrics,
     /// Our requests under way. As many as this node's callers.
     asked: HashMap<Key, (PeerId, oneshot::Sender<Result<Response, RequestError>>)>,
     /// Peers' requests under way.
@@ -75,7 +87,14 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(peer: PeerId, swarm: Swarm<Behaviour>, outlet: Outlet) -> Self {
+    pub(crate) fn new(
+        peer: PeerId,
+        swarm: Swarm<Behaviour>,
+        outlet: Outlet,
+        relays: Relays,
+        is_relay: bool,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             peer,
             swarm,
@@ -84,6 +103,11 @@ impl Driver {
             nodes: Nodes::default(),
             dials: Dials::default(),
             partners: Partners::default(),
+            paths: Paths::default(),
+            relays,
+            searches: Searches::default(),
+            is_relay,
+            metrics,
             asked: HashMap::new(),
             unanswered: FuturesUnordered::new(),
         }
@@ -95,10 +119,13 @@ impl Driver {
         meanwhile: Meanwhile,
         mut commands: mpsc::Receiver<Command>,
         mut streams: mpsc::Receiver<Accepted>,
+        mut ports: Ports,
     ) {
+        self.offer_listeners();
         meanwhile.into_iter().for_each(|event| self.on_event(event));
         loop {
-            let next_call = self.partners.next();
+            let next_call =
+                [self.partners.next(), self.relays.next(), self.paths.next()].into_iter().flatten().min();
             tokio::select! {
                 command = commands.recv() => match command {
                     Some(Command::Shutdown) | None => break,
@@ -113,7 +140,12 @@ impl Driver {
                 }
                 Some((peer, stream)) = streams.recv() => self.outlet.offer(Event::Stream { peer, stream }),
                 () = self.outlet.drain(), if self.outlet.has_backlog() => {}
-                () = sleep_until(next_call), if next_call.is_some() => self.call_partners(),
+                change = ports.change() => self.on_port(change),
+                () = sleep_until(next_call), if next_call.is_some() => {
+                    self.call_partners();
+                    self.ask_relays();
+                    self.close_relayed();
+                }
             }
         }
         self.close().await;
@@ -123,6 +155,7 @@ impl Driver {
         match command {
             Command::Addresses(answer) => drop(answer.send(own_addresses(&self.swarm, self.peer))),
             Command::Peers(answer) => drop(answer.send(self.peers())),
+            Command::Relays(answer) => drop(answer.send(self.relays.status())),
             Command::AddAddress(peer, address) => {
                 if address.peer().is_none_or(|there| there == peer) {
                     self.book.add(peer, address.place(), Source::Given);
@@ -172,6 +205,7 @@ impl Driver {
             nickname: node.nickname.clone().unwrap_or_default(),
             addresses: self.addresses_of(peer),
             connected: node.links > 0,
+            path: self.paths.of(&peer),
             found: node.found,
         };
         let mut peers: Vec<_> = self.nodes.iter().map(info).collect();
@@ -201,6 +235,7 @@ impl Driver {
 
     /// Says goodbye to all, so that they need not find out by themselves.
     async fn close(&mut self) {
+        self.leave_rendezvous();
         let connected: Vec<_> = self.swarm.connected_peers().copied().collect();
         for peer in connected {
             let _ = self.swarm.disconnect_peer_id(peer);

@@ -4,6 +4,7 @@
 
 mod groups;
 mod links;
+mod relayed;
 mod requests;
 mod rogue;
 mod streams;
@@ -16,7 +17,7 @@ use parlor_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Address, Config, Event, InboundRequest, Overlay};
+use super::{Address, Config, Event, InboundRequest, Internet, Overlay};
 
 /// Generous: only a test that fails waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,6 +39,7 @@ fn config(seed: u8, listen: &str) -> Config {
         port: 0,
         mdns: false,
         memory: listen.starts_with("/memory"),
+        internet: Internet::default(),
     }
 }
 

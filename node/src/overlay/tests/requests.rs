@@ -7,11 +7,11 @@ use parlor_proto::{
     group::{UpdatesRequest, UpdatesResponse},
     ids::{ProgramId, SessionId},
     rights::{Receipt, ReceiptKind, SignedRight, Terms, Ticket, sign},
-    session::{Contact, VoteRequest, VoteResponse, election::Standing},
+    session::{Contact, LinkRefusal, LinkSecret, VoteRequest, VoteResponse, election::Standing},
     time::Timestamp,
     wire::{
-        CommitsRequest, CommitsResponse, RequestId, SessionRequest, SessionResponse, SupplyRequest,
-        SupplyResponse,
+        CommitsRequest, CommitsResponse, LinkRequest, LinkResponse, RequestId, SessionRequest,
+        SessionResponse, SupplyRequest, SupplyResponse,
     },
 };
 
@@ -42,6 +42,7 @@ async fn requests_of_each_protocol_are_answered() {
                     let (term, hears) = (request.term, Some(request.follows));
                     Response::Vote(Box::new(VoteResponse::Refused { term, epoch: 3, hears }))
                 }
+                Request::Link(_) => Response::Link(LinkResponse::Refused(LinkRefusal::Taken)),
                 Request::Billing(_) => Response::Billing(Box::new(BillingResponse::Later)),
             })
         });
@@ -71,6 +72,9 @@ async fn requests_of_each_protocol_are_answered() {
         assert!(
             matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3, hears: Some(_) }))
         );
+        let link = LinkRequest { session: SessionId([1; 16]), secret: LinkSecret([2; 16]) };
+        let link = ask(Request::Link(link)).await;
+        assert!(matches!(link, Response::Link(LinkResponse::Refused(LinkRefusal::Taken))));
         let billing = ask(Request::Billing(Box::new(receipt()))).await;
         assert!(matches!(billing, Response::Billing(later) if matches!(*later, BillingResponse::Later)));
     }

@@ -1,0 +1,272 @@
+//! Relays, rendezvous points, hole punching and mapped ports: what is reported of them, and what is done about it.
+
+use libp2p::{
+    Multiaddr, autonat,
+    core::{multiaddr::Protocol, transport::ListenerId},
+    dcutr,
+    metrics::Recorder as _,
+    relay,
+    rendezvous::{self, Namespace},
+    swarm::dial_opts::{DialOpts, PeerCondition},
+};
+use parlor_proto::{identity::PeerId, wire};
+use tokio::time::Instant;
+
+use super::Driver;
+use crate::overlay::{
+    address::{Reach, ours, reach, relay_of, theirs},
+    book::{MAX_PER_PEER, Source},
+    dial::Waiter,
+    error::innermost,
+    ports::Change,
+    relays::Due,
+    search::MAX_FOUND,
+    serve::ServeEvent,
+};
+
+/// Under which a peer registers at rendezvous points.
+fn namespace(peer: PeerId) -> Namespace {
+    Namespace::new(wire::rendezvous_namespace(peer)).expect("it is short")
+}
+
+impl Driver {
+    /// Asks for the reservations that this node lacks.
+    pub(super) fn ask_relays(&mut self) {
+        let now = Instant::now();
+        for due in self.relays.due(now) {
+            match due {
+                Due::Ask(relay, place) => match self.swarm.listen_on(place) {
+                    Ok(listener) => self.relays.asked(&relay, listener, now),
+                    Err(error) => {
+                        let is_news = self.relays.refused(&relay, error.to_string(), now);
+                        tell_lost(relay, &error.to_string(), is_news);
+                    }
+                },
+                Due::GiveUp(listener) => self.leave_relay(listener, "it does not answer"),
+            }
+        }
+    }
+
+    fn leave_relay(&mut self, listener: ListenerId, why: &str) {
+        if let Some((relay, is_news)) = self.relays.lost(listener, why.into(), Instant::now()) {
+            tell_lost(relay, why, is_news);
+        }
+        self.swarm.remove_listener(listener);
+    }
+
+    pub(super) fn on_listening(&mut self, listener: ListenerId, address: Multiaddr) {
+        tracing::info!(%address, "listening");
+        if self.relays.named(listener) {
+            self.leave_relay(listener, "it claims to have far too many addresses");
+        }
+        self.offer(address);
+    }
+
+    /// Closes relayed connections beside which there is a direct one.
+    pub(super) fn close_relayed(&mut self) {
+        for connection in self.paths.due(Instant::now()) {
+            self.swarm.close_connection(connection);
+        }
+    }
+
+    pub(super) fn on_listener_closed(
+        &mut self,
+        listener: ListenerId,
+        addresses: &[Multiaddr],
+        error: Option<std::io::Error>,
+    ) {
+        let why =
+            error.as_ref().map_or_else(|| "it closed the connection".to_owned(), |error| innermost(error));
+        match self.relays.lost(listener, why.clone(), Instant::now()) {
+            Some((relay, is_news)) => tell_lost(relay, &why, is_news),
+            None if error.is_some() => tracing::warn!(?addresses, why, "no longer listening"),
+            None => {}
+        }
+    }
+
+    pub(super) fn on_relay(&mut self, event: &relay::client::Event) {
+        if let relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. } = event
+            && let Some(relay) = ours(relay_peer_id)
+        {
+            if self.relays.reserved(&relay) {
+                tracing::info!(%relay, "this node can be reached through its relay");
+            }
+            if *renewal {
+                self.register(relay);
+            }
+        }
+    }
+
+    /// One of this node's own addresses leads here, from everywhere: every rendezvous point is to know. (libp2p's client
+    /// tells them by itself only once they have confirmed what they were told before.)
+    pub(super) fn on_reachable(&mut self, address: &Multiaddr) {
+        tracing::info!(%address, "reached from everywhere");
+        for relay in self.connected_relays() {
+            self.register(relay);
+        }
+    }
+
+    fn connected_relays(&self) -> Vec<PeerId> {
+        let relays = self.relays.iter().map(|(relay, _)| relay);
+        relays.filter(|relay| self.swarm.is_connected(&theirs(*relay))).collect()
+    }
+
+    /// Where this node is, for those who know its peer id.
+    fn register(&mut self, relay: PeerId) {
+        let registered =
+            self.swarm.behaviour_mut().rendezvous.register(namespace(self.peer), theirs(relay), None);
+        if let Err(error) = registered {
+            tracing::debug!(%relay, %error, "not registered");
+        }
+    }
+
+    /// So that nobody looks for it where it is not any more.
+    pub(super) fn leave_rendezvous(&mut self) {
+        for relay in self.connected_relays() {
+            self.swarm.behaviour_mut().rendezvous.unregister(namespace(self.peer), theirs(relay));
+        }
+    }
+
+    /// Asks rendezvous points where a peer is: this node's own relays, and those that its last addresses lead through.
+    pub(super) fn search(&mut self, peer: PeerId) {
+        let known = self.book.of(&peer);
+        let mut points: Vec<_> = self.relays.iter().map(|(relay, place)| (relay, place.clone())).collect();
+        points.extend(known.iter().filter_map(relay_of));
+        for (point, place) in points {
+            if point != self.peer && point != peer && self.searches.ask(point, peer) {
+                self.book.add(point, place, Source::Learned);
+                self.reach(point, Some(Waiter::Search));
+            }
+        }
+    }
+
+    /// A rendezvous point is connected, or has answered the question before.
+    pub(super) fn ask_point(&mut self, point: PeerId) {
+        if let Some(about) = self.searches.question(&point) {
+            let rendezvous = &mut self.swarm.behaviour_mut().rendezvous;
+            rendezvous.discover(Some(namespace(about)), None, Some(1), theirs(point));
+        }
+    }
+
+    pub(super) fn on_rendezvous(&mut self, event: rendezvous::client::Event) {
+        use rendezvous::client::Event;
+        match event {
+            Event::Discovered { rendezvous_node, registrations, .. } => {
+                let Some(point) = ours(&rendezvous_node) else { return };
+                if registrations.len() > MAX_FOUND {
+                    tracing::warn!(%point, "a rendezvous point answers with far more than was asked for; it is not asked again");
+                    self.searches.flooded(point).into_iter().for_each(|peer| self.dial(peer));
+                    return;
+                }
+                if let Some(about) = self.searches.question(&point) {
+                    for registration in
+                        registrations.iter().filter(|found| found.record.peer_id() == theirs(about))
+                    {
+                        self.found(about, registration.record.addresses());
+                    }
+                }
+                self.on_answer(point);
+            }
+            Event::DiscoverFailed { rendezvous_node, error, .. } => {
+                tracing::debug!(point = %rendezvous_node, ?error, "a rendezvous point does not say where a peer is");
+                if let Some(point) = ours(&rendezvous_node) {
+                    self.on_answer(point);
+                }
+            }
+            Event::Registered { rendezvous_node, .. } => {
+                tracing::debug!(point = %rendezvous_node, "registered")
+            }
+            Event::RegisterFailed { rendezvous_node, error, .. } => {
+                tracing::debug!(point = %rendezvous_node, ?error, "not registered");
+            }
+            Event::Expired { .. } => {}
+        }
+    }
+
+    /// Whoever waits for an answer of this point goes on, and it is asked the next question.
+    fn on_answer(&mut self, point: PeerId) {
+        let about = self.searches.answered(&point);
+        self.ask_point(point);
+        about.into_iter().for_each(|peer| self.dial(peer));
+    }
+
+    /// A peer has signed that it is there.
+    fn found(&mut self, peer: PeerId, places: &[Multiaddr]) {
+        let places = places
+            .iter()
+            .filter(|place| matches!(reach(place), Reach::Wide | Reach::Relayed | Reach::Loopback));
+        for place in places.take(MAX_PER_PEER) {
+            let mut place = place.clone();
+            if let Some(Protocol::P2p(_)) = place.iter().last() {
+                place.pop();
+            }
+            self.book.add(peer, place, Source::Learned);
+        }
+    }
+
+    /// A peer that only a relay leads to has told where it listens: one of these places may be reached.
+    pub(super) fn try_directly(&mut self, peer: PeerId, places: &[Multiaddr]) {
+        let direct = places.iter().filter(|place| relay_of(place).is_none()).cloned().collect();
+        let untried = self.paths.untried(&peer, direct);
+        if !untried.is_empty() {
+            let condition = PeerCondition::Always;
+            let call = DialOpts::peer_id(theirs(peer)).addresses(untried).condition(condition).build();
+            if let Err(error) = self.swarm.dial(call) {
+                tracing::debug!(%peer, %error, "not called directly");
+            }
+        }
+    }
+
+    pub(super) fn on_punched(&mut self, event: &dcutr::Event) {
+        self.metrics.record(event);
+        match &event.result {
+            Ok(_) => tracing::debug!(peer = %event.remote_peer_id, "directly connected"),
+            // Another connection may have been quicker, or the routers do not allow it: the relay remains.
+            Err(error) => tracing::debug!(peer = %event.remote_peer_id, %error, "no direct connection"),
+        }
+    }
+
+    pub(super) fn on_probed(&mut self, event: &autonat::v2::client::Event) {
+        let is_reachable = event.result.is_ok();
+        tracing::debug!(address = %event.tested_addr, is_reachable, "probed");
+    }
+
+    pub(super) fn on_served(&mut self, event: ServeEvent) {
+        if let ServeEvent::Relay(event) = event {
+            tracing::debug!(?event, "as a relay");
+            self.metrics.record(&event);
+        }
+    }
+
+    /// The router leads a port here, or no longer.
+    pub(super) fn on_port(&mut self, change: Change) {
+        if let Some(lost) = change.lost {
+            self.swarm.remove_external_address(&lost);
+        }
+        if let Some(found) = change.found {
+            tracing::info!(address = %found, "the router leads this address here");
+            self.swarm.add_external_address(found);
+        }
+    }
+
+    /// A relay says where it is, to be reached there.
+    fn offer(&mut self, address: Multiaddr) {
+        if self.is_relay && reach(&address) != Reach::Nowhere && relay_of(&address).is_none() {
+            self.swarm.add_external_address(address);
+        }
+    }
+
+    pub(super) fn offer_listeners(&mut self) {
+        let listeners: Vec<_> = self.swarm.listeners().cloned().collect();
+        listeners.into_iter().for_each(|address| self.offer(address));
+    }
+}
+
+/// Once: the node asks again and again.
+fn tell_lost(relay: PeerId, why: &str, is_news: bool) {
+    if is_news {
+        tracing::warn!(%relay, why, "this node cannot be reached through its relay now");
+    } else {
+        tracing::debug!(%relay, why, "still not reached through this relay");
+    }
+}
