@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     billing::{BillingRequest, BillingResponse, Tariff},
     group::{UpdatesRequest, UpdatesResponse},
+    identity::PeerId,
     ids::{ProgramId, SessionId},
     program::CopiesRule,
     rights::{LeaseTerms, Signed, Ticket},
-    session::{Change, Contact, Message, VoteRequest, VoteResponse},
+    session::{Change, Contact, LinkRefusal, LinkSecret, Message, VoteRequest, VoteResponse},
 };
 
 /// What a Parlor node calls itself in identify's `protocol_version`.
@@ -34,12 +35,20 @@ pub const UPDATES: &str = "/parlor/updates/1";
 pub const COMMITS: &str = "/parlor/commits/1";
 /// Who is to be host: [`VoteRequest`], [`VoteResponse`].
 pub const VOTE: &str = "/parlor/vote/1";
+/// Who has a link asks to be invited: [`LinkRequest`], [`LinkResponse`].
+pub const LINK: &str = "/parlor/link/1";
 /// Receipts to a billing peer: [`BillingRequest`], [`BillingResponse`].
 pub const BILLING: &str = "/parlor/billing/1";
 /// A program's bytes, as a stream of frames.
 pub const CONTENT: &str = "/parlor/content/1";
 /// A session's gossipsub protocols are `/parlor/group/<session>/…`.
 pub const GROUP_PREFIX: &str = "/parlor/group/";
+
+/// Under which namespace a node registers at rendezvous points: only who knows its peer id can form it.
+#[must_use]
+pub fn rendezvous_namespace(peer: PeerId) -> String {
+    format!("parlor/1/{}", hex::encode(blake3::derive_key("parlor rendezvous 1", &peer.to_bytes())))
+}
 
 /// Longest name of a node, a program or a file of signs for people, bytes of UTF-8.
 pub const MAX_NAME: usize = 64;
@@ -58,6 +67,7 @@ pub enum Request {
     Updates(UpdatesRequest),
     Commits(CommitsRequest),
     Vote(Box<VoteRequest>),
+    Link(LinkRequest),
     Billing(Box<BillingRequest>),
 }
 
@@ -71,6 +81,7 @@ pub enum Response {
     Updates(UpdatesResponse),
     Commits(CommitsResponse),
     Vote(Box<VoteResponse>),
+    Link(LinkResponse),
     Billing(Box<BillingResponse>),
 }
 
@@ -182,4 +193,22 @@ pub struct CommitsResponse {
     pub newest: u64,
     /// At most [`crate::session::MAX_COMMITS_SENT`].
     pub changes: Vec<Change>,
+}
+
+/// I have a link: invite me.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkRequest {
+    /// Into which session.
+    pub session: SessionId,
+    /// Of the link.
+    pub secret: LinkSecret,
+}
+
+/// What the host says to that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LinkResponse {
+    /// The invitation is on its way, over [`SESSION`]. The same again gets the same answer.
+    Invited,
+    /// No.
+    Refused(LinkRefusal),
 }

@@ -15,8 +15,8 @@ use super::{DONE, fail};
 use crate::{
     Config, Node, StartError,
     console::{
-        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, OfSession, Open, Publish,
-        Send,
+        BillCommand, Command, CommandError, ContactCommand, End, Get, HostCommand, Join, OfSession, Open,
+        Publish, Send,
     },
     session::SessionError,
 };
@@ -208,8 +208,8 @@ async fn gather(cast: &Cast, teller: &Teller) -> Result<SessionId, DemoError> {
             Ok(inbox["invitations"].as_array().is_some_and(|invitations| !invitations.is_empty()))
         })
         .await?;
-        let of = OfSession { session: session.to_string() };
-        member.execute(Command::Join(of)).await?;
+        let join = Join { session: session.to_string() };
+        member.execute(Command::Join(join)).await?;
     }
     for node in everyone(cast) {
         until("the start", async || Ok(view(node, session).await?["state"] == "running")).await?;

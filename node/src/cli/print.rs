@@ -2,13 +2,13 @@
 //!
 //! Nothing that a peer says reaches the terminal with control characters in it.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use parlor_proto::billing::{Money, Tariff};
 use serde_json::{Map, Value};
 
-use crate::console::{BillCommand, Command};
+use crate::console::{BillCommand, Command, qr};
 
 /// A list's plural key, and its columns: heading and field.
 const LISTS: &[(&str, &[(&str, &str)])] = &[
@@ -119,6 +119,7 @@ pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io
         (Command::Bill(BillCommand::Invoice { .. } | BillCommand::Export { .. }), Value::Object(fields)) => {
             writeln!(out, "{}", fields["text"].as_str().unwrap_or_default().trim_end())
         }
+        (Command::Invite(_), Value::Object(fields)) if fields.contains_key("link") => link(out, fields),
         (Command::Open(_), Value::Object(fields)) => writeln!(out, "{}", text("url", &fields["url"])),
         (Command::Watch(_) | Command::Events, Value::Object(event)) => happened(out, event),
         (Command::Bill(BillCommand::Statement { .. }), Value::Object(fields)) => {
@@ -126,6 +127,20 @@ pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io
         }
         (_, Value::Object(fields)) => object(out, fields),
         (_, other) => writeln!(out, "{other}"),
+    }
+}
+
+/// A line that can be copied, a code that can be photographed, and what it is worth.
+fn link(out: &mut impl Write, fields: &Map<String, Value>) -> io::Result<()> {
+    let link = text("link", &fields["link"]);
+    writeln!(out, "{link}")?;
+    for line in qr::lines(&link, io::stdout().is_terminal()) {
+        writeln!(out, "{line}")?;
+    }
+    let until = text("expires", &fields["expires"]);
+    match &fields["for"] {
+        Value::Null => writeln!(out, "Good until {until}, for the first who opens it: parlor join LINK"),
+        peer => writeln!(out, "Good until {until}, for {} alone: parlor join LINK", text("for", peer)),
     }
 }
 
@@ -223,6 +238,14 @@ fn text(key: &str, value: &Value) -> String {
             None => "any".to_owned(),
         },
         Value::Object(who) if who.contains_key("name") => clean(who["name"].as_str().unwrap_or_default()),
+        Value::Object(relay) if relay.contains_key("reserved") => {
+            let how = match relay["why"].as_str() {
+                _ if relay["reserved"] == true => "this node is reached through it",
+                None => "it is being asked",
+                Some(why) => why,
+            };
+            clean(&format!("{}: {how}", relay["address"].as_str().unwrap_or_default()))
+        }
         Value::Object(fields) => {
             let fields: Vec<_> =
                 fields.iter().map(|(key, value)| format!("{key} {}", text(key, value))).collect();

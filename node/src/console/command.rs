@@ -32,7 +32,7 @@ pub enum Command {
     Programs,
     /// Opens a new session
     Host(HostCommand),
-    /// Invites into a session
+    /// Invites into a session, by name or by a link
     Invite(Invite),
     /// Takes a member out of a session
     Remove(Remove),
@@ -40,8 +40,8 @@ pub enum Command {
     HandOver(Remove),
     /// Invitations that wait for an answer
     Inbox,
-    /// Accepts an invitation
-    Join(OfSession),
+    /// Accepts an invitation, or follows a link
+    Join(Join),
     /// Declines an invitation
     Decline(OfSession),
     /// Starts a session with those that are ready; late ones come in
@@ -289,13 +289,38 @@ pub struct HostCommand {
 }
 
 /// More members.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Invite {
     /// The session, or the beginning of its id
     pub session: String,
     /// Whom
-    #[arg(required = true)]
+    #[arg(required_unless_present = "link", conflicts_with = "link")]
+    #[serde(default)]
     pub who: Vec<String>,
+    /// Prints a link instead, for somebody whose node this one has never met
+    #[arg(long)]
+    #[serde(default)]
+    pub link: bool,
+    /// The link is good for this node alone (WHO); else for the first who opens it
+    #[arg(long = "for", value_name = "WHO", requires = "link", conflicts_with = "who")]
+    #[serde(default, rename = "for")]
+    pub bound: Option<String>,
+    /// For how long the link is good, for instance 30m or 7days [default: 1day]
+    #[arg(long, value_name = "DURATION", requires = "link", conflicts_with = "who")]
+    #[serde(default)]
+    pub expires: Option<String>,
+    /// The link's QR code comes along as an SVG: for pages.
+    #[arg(skip)]
+    #[serde(default)]
+    pub qr: bool,
+}
+
+/// A member's yes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+pub struct Join {
+    /// The session, or the beginning of its id; or a link (parlor:…)
+    #[arg(value_name = "SESSION-OR-LINK")]
+    pub session: String,
 }
 
 /// Fewer members.

@@ -1,18 +1,21 @@
 //! Carrying out commands: from what was typed to the node's parts, and from their answers to JSON.
 
-use std::{path::Path, time::Duration};
+use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use parlor_proto::{
     ids::{SessionId, TicketHash},
     program::CopiesRule,
-    session::{Contact, TAKEOVER, TAKEOVER_MAX, TAKEOVER_MIN},
+    session::{
+        Contact, Link, TAKEOVER, TAKEOVER_MAX, TAKEOVER_MIN,
+        link::{LINK_LIFE, LINK_LIFE_MAX, LINK_LIFE_MIN, LinkError},
+    },
 };
 use serde_json::{Value, json, value::RawValue};
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Availability, CardCommand, Command, ContactCommand, Get, HostCommand, ProgramCommand, Publish,
-    TicketCommand, bill::bill, proof::proof, watch::watch,
+    Availability, CardCommand, Command, ContactCommand, Get, HostCommand, Invite, ProgramCommand, Publish,
+    TicketCommand, bill::bill, proof::proof, qr, watch::watch,
 };
 use crate::{
     Node,
@@ -21,7 +24,7 @@ use crate::{
     contacts::ContactError,
     group::PostError,
     runtime::web::UpdateContent,
-    session::{SessionError, SessionView, Wish},
+    session::{FollowError, SessionError, SessionView, Wish},
     store::{HeldTicket, LibraryEntry, StoreError},
     supply::{card, get::GetError, library, origin, transfer::Progress},
 };
@@ -79,6 +82,12 @@ pub enum CommandError {
     NoPacks,
     #[error("{0:?} is not a time between {least} and {most}: write 30s or 10m, say", least = duration(TAKEOVER_MIN), most = duration(TAKEOVER_MAX))]
     Takeover(String),
+    #[error("{0:?} is not a time between {least} and {most}: write 30m or 7days, say", least = duration(LINK_LIFE_MIN), most = duration(LINK_LIFE_MAX))]
+    Expires(String),
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
     #[error("the answer cannot be written: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the export cannot be written: {0}")]
@@ -141,6 +150,9 @@ pub async fn execute(
         Command::Host(command) => host(node, command).await?,
         Command::Invite(invite) => {
             let session = find_session(node, &invite.session).await?;
+            if invite.link {
+                return Ok(Some(link(node, session, invite).await?));
+            }
             let contacts = contacts(node, &invite.who).await?;
             sessions.wish(session, Wish::Invite(contacts)).await?;
             view(node, session).await?
@@ -158,7 +170,12 @@ pub async fn execute(
                 sessions.list().await.into_iter().filter_map(|session| session.invitation).collect();
             json!({"invitations": invitations})
         }
-        Command::Join(of) => wish(node, &of.session, Wish::Join).await?,
+        Command::Join(join) if Link::is_meant(&join.session) => {
+            let link: Link = join.session.parse()?;
+            sessions.follow_link(&link).await?;
+            view(node, link.session).await?
+        }
+        Command::Join(join) => wish(node, &join.session, Wish::Join).await?,
         Command::Decline(of) => wish(node, &of.session, Wish::Decline).await?,
         Command::Start(of) => wish(node, &of.session, Wish::Start).await?,
         Command::Suspend(of) => wish(node, &of.session, Wish::Suspend).await?,
@@ -231,6 +248,8 @@ async fn status(node: &Node) -> Result<Value, CommandError> {
         "outbox": node.context().outbox.unacknowledged().await?.len(),
         "uptime": node.uptime().as_secs(),
         "transfers": {"fetched": fetched, "served": served},
+        "traffic": node.context().overlay.traffic(),
+        "relays": node.context().overlay.relays().await,
     }))
 }
 
@@ -243,6 +262,7 @@ async fn peers(node: &Node) -> Value {
             "name": peer.nickname,
             "contact": contact.map(|contact| contact.name),
             "connected": peer.connected,
+            "path": peer.path,
             "found": peer.found,
             "addrs": peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
@@ -410,7 +430,7 @@ async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> 
         return Err(CommandError::NoPacks);
     }
     let takeover = match command.takeover {
-        Some(text) => takeover(&text).ok_or(CommandError::Takeover(text))?,
+        Some(text) => within(&text, TAKEOVER_MIN..=TAKEOVER_MAX).ok_or(CommandError::Takeover(text))?,
         None => TAKEOVER,
     };
     let context = node.context();
@@ -423,10 +443,9 @@ async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> 
     view(node, node.sessions().host(entry.program, invite, takeover).await?).await
 }
 
-/// After how long a host counts as lost.
-fn takeover(text: &str) -> Option<Duration> {
-    let time = humantime::parse_duration(text).ok()?;
-    (TAKEOVER_MIN..=TAKEOVER_MAX).contains(&time).then_some(time)
+/// A length of time as people write it.
+fn within(text: &str, range: RangeInclusive<Duration>) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|time| range.contains(time))
 }
 
 fn duration(time: Duration) -> String {
@@ -456,6 +475,26 @@ async fn contacts(node: &Node, who: &[String]) -> Result<Vec<Contact>, CommandEr
         contacts.push(Contact { peer, name: name.unwrap_or_default(), addresses: Vec::new() });
     }
     Ok(contacts)
+}
+
+/// An invitation to be handed on.
+async fn link(node: &Node, session: SessionId, invite: Invite) -> Result<Value, CommandError> {
+    let life = match invite.expires {
+        Some(text) => within(&text, LINK_LIFE_MIN..=LINK_LIFE_MAX).ok_or(CommandError::Expires(text))?,
+        None => LINK_LIFE,
+    };
+    let bound = match &invite.bound {
+        Some(who) => Some(node.context().resolve(who).await?),
+        None => None,
+    };
+    let link = node.sessions().make_link(session, bound, life).await?;
+    let mut answer = json!({
+        "session": session, "link": link.to_string(), "expires": clock::rfc3339(link.expires), "for": link.bound,
+    });
+    if invite.qr {
+        answer["qr"] = json!(qr::svg(&link.to_string()));
+    }
+    Ok(answer)
 }
 
 async fn wish(node: &Node, session: &str, wish: Wish) -> Result<Value, CommandError> {

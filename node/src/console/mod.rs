@@ -12,13 +12,14 @@ pub mod client;
 mod command;
 mod execute;
 mod proof;
+pub(crate) mod qr;
 mod server;
 mod watch;
 
 pub use command::{
     Availability, AvailabilityCommand, BillCommand, CardCommand, Catalog, Command, ContactCommand, End,
-    ExportFormat, Get, HostCommand, Invite, OfSession, Open, ProgramCommand, ProofCommand, Publish, Remove,
-    Send, TicketCommand,
+    ExportFormat, Get, HostCommand, Invite, Join, OfSession, Open, ProgramCommand, ProofCommand, Publish,
+    Remove, Send, TicketCommand,
 };
 pub use execute::{CommandError, execute};
 pub use server::{Console, ConsoleError, serve_socket};

@@ -15,7 +15,7 @@ use parlor_proto::{
 };
 use tokio::sync::mpsc;
 
-use super::{Command, Groups, MAX_SESSIONS, Web, reconcile::Doing, trace::Oddities, view};
+use super::{Command, Groups, MAX_SESSIONS, Web, links::Wishes, reconcile::Doing, trace::Oddities, view};
 use crate::{
     billing::OutboxError,
     clock,
@@ -48,6 +48,8 @@ pub enum SessionError {
     InUse,
     #[error("there are {MAX_SESSIONS} sessions already: end one first")]
     Full,
+    #[error("the invitation of the link's host was turned away: {0}")]
+    TurnedAway(String),
     #[error("the session does not run on this node now")]
     NotRunning,
     #[error("{0}")]
@@ -101,6 +103,7 @@ pub(super) struct Driver {
     pub(super) availability: Availability,
     pub(super) in_flight: HashSet<(SessionId, PeerId)>,
     pub(super) oddities: Oddities,
+    pub(super) wishes: Wishes,
 }
 
 impl Driver {
@@ -117,8 +120,8 @@ impl Driver {
             let run = Run { told, told_term, record, doing: Doing::default() };
             runs.insert(run.record.session, run);
         }
-        let (in_flight, oddities) = (HashSet::new(), Oddities::default());
-        Ok(Self { context, web, groups, commands, runs, availability, in_flight, oddities })
+        let (in_flight, oddities, wishes) = (HashSet::new(), Oddities::default(), Wishes::default());
+        Ok(Self { context, web, groups, commands, runs, availability, in_flight, oddities, wishes })
     }
 
     pub(super) async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
@@ -188,6 +191,12 @@ impl Driver {
             }
             Command::Vote(from, request, reply) => drop(reply.send(self.vote(from, *request).await)),
             Command::Commits(from, request, reply) => drop(reply.send(self.commits(from, &request))),
+            Command::OfferLink(session, offer, reply) => {
+                drop(reply.send(self.input(session, *offer).await));
+            }
+            Command::OpenLink(from, request, reply) => drop(reply.send(self.open_link(from, request).await)),
+            Command::Expect(session, host, reply) => drop(reply.send(self.expect(session, host).await)),
+            Command::GiveUp(session) => self.wishes.give_up(session),
             Command::Sent(delivery) => self.sent(delivery).await,
             Command::Received(session, result) => self.received(session, result).await,
             Command::Transferring(session, transfer) => self.transferring(session, transfer),

@@ -14,6 +14,7 @@ mod driver;
 mod instance;
 mod keeping;
 mod keys;
+mod links;
 mod reconcile;
 mod requests;
 mod step;
@@ -31,12 +32,13 @@ use parlor_proto::{
     identity::PeerId,
     ids::{ProgramId, SessionId},
     session::{Contact, Input, VoteRequest, VoteResponse},
-    wire::{CommitsRequest, CommitsResponse, SessionRequest, SessionResponse},
+    wire::{CommitsRequest, CommitsResponse, LinkRequest, LinkResponse, SessionRequest, SessionResponse},
 };
 use tokio::sync::{mpsc, oneshot};
 
 pub use driver::SessionError;
 pub use instance::content_of;
+pub use links::FollowError;
 pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
 
 use crate::{
@@ -86,6 +88,10 @@ enum Command {
     Input(SessionId, Box<Input>),
     Vote(PeerId, Box<VoteRequest>, oneshot::Sender<VoteResponse>),
     Commits(PeerId, CommitsRequest, oneshot::Sender<CommitsResponse>),
+    OfferLink(SessionId, Box<Input>, Reply<()>),
+    OpenLink(PeerId, LinkRequest, oneshot::Sender<Option<LinkResponse>>),
+    Expect(SessionId, PeerId, Reply<links::Expecting>),
+    GiveUp(SessionId),
     Sent(step::Delivery),
     Received(SessionId, Result<(), String>),
     Transferring(SessionId, TransferView),

@@ -7,7 +7,11 @@ use parlor_proto::{
     wire::{SessionRequest, SessionResponse},
 };
 
-use super::{MAX_SESSIONS, driver::Driver, trace::Odd};
+use super::{
+    MAX_SESSIONS,
+    driver::{Driver, SessionError},
+    trace::Odd,
+};
 use crate::{clock, console::Availability, context::Event};
 
 /// Invitations that led nowhere yet, at most: they wait for the user's answer, or the answer waits for the host
@@ -18,6 +22,8 @@ const MAX_INBOX_OF_HOST: usize = 8;
 /// The same whether this node knows of the session or not.
 const UNKNOWN: &str = "this node is not in that session with you";
 const CHEAT: &str = "you were proven to have given one copy to two members";
+/// The same, to this node's user.
+const CHEAT_OF_HOST: &str = "it was proven to have given one copy to two members";
 
 impl Driver {
     /// Another node's messages: taken by a machine, or the beginning of a session.
@@ -83,6 +89,9 @@ impl Driver {
         match self.context.store.is_cheat(&from.to_string()).await {
             Ok(false) => {}
             Ok(true) => {
+                if self.wishes.has(session, from) {
+                    self.wishes.end(session, Err(SessionError::TurnedAway(CHEAT_OF_HOST.into())));
+                }
                 tracing::info!(%session, %from, "an invitation of a host that was proven to cheat is refused");
                 return SessionResponse::Rejected(CHEAT.into());
             }
@@ -92,6 +101,9 @@ impl Driver {
         let member = match Member::invited(session, me, from, term, &messages, clock::now()) {
             Ok(member) => member,
             Err(error) => {
+                if self.wishes.has(session, from) {
+                    self.wishes.end(session, Err(SessionError::TurnedAway(error.to_string())));
+                }
                 tracing::info!(%session, ?from, %error, "an invitation does not stand up");
                 return SessionResponse::Rejected(error.to_string());
             }
@@ -100,7 +112,8 @@ impl Driver {
         if open >= MAX_SESSIONS {
             return SessionResponse::Later;
         }
-        if self.is_crowded(from) && !self.trusts(from).await {
+        let is_wanted = self.wishes.has(session, from);
+        if self.is_crowded(from) && !is_wanted && !self.trusts(from).await {
             return SessionResponse::Rejected("this node's inbox is full: ask its user to make room".into());
         }
         if let Err(error) = self.make_room().await {
@@ -146,8 +159,12 @@ impl Driver {
         let (name, host) = (member.ticket().name.clone(), member.host().peer);
         let own_name = member.host().name.clone();
         let cheat = self.context.store.is_cheat(&host.to_string()).await.unwrap_or(false);
+        // Whoever follows a link has asked for it: neither availability nor trust has a say.
+        let is_wanted = self.wishes.has(session, host);
         let answer = if cheat {
             Input::Decline(DeclineReason::User)
+        } else if is_wanted {
+            Input::Accept
         } else if self.is_busy() {
             Input::Decline(DeclineReason::Busy)
         } else if self.trusts(host).await {
@@ -156,9 +173,14 @@ impl Driver {
             let host_name = self.context.name_of(host, &own_name).await;
             return self.context.tell(Event::Invited { session, name, host, host_name });
         };
+        let done = self.input(session, answer).await;
         // The invitation stays in the inbox: the user can answer it.
-        if let Err(error) = self.input(session, answer).await {
+        if let Err(error) = &done {
             tracing::warn!(%session, %error, "an invitation was not answered by itself");
+        }
+        if is_wanted {
+            let turned_away = cheat.then(|| SessionError::TurnedAway(CHEAT_OF_HOST.into()));
+            self.wishes.end(session, turned_away.map_or(done, Err));
         }
     }
 

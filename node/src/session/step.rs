@@ -68,7 +68,7 @@ impl Driver {
         let before = ledger.clone();
         // Nothing but an invitation says where billing is.
         let billing = match &input {
-            Input::Invite(_) => context.places_of(&ticket.billing).await,
+            Input::Invite(_) | Input::OpenLink { .. } => context.places_of(&ticket.billing).await,
             _ => Vec::new(),
         };
         let mut surroundings = session::Context {
@@ -219,5 +219,12 @@ impl Driver {
 
 /// Whether copies may be given out, come back or be handed on: to read the whole book takes its time.
 fn may_touch_ledger(input: &Input) -> bool {
-    matches!(input, Input::Invite(_) | Input::Message { .. } | Input::HandOver(_) | Input::VoteAsked { .. })
+    matches!(
+        input,
+        Input::Invite(_)
+            | Input::OpenLink { .. }
+            | Input::Message { .. }
+            | Input::HandOver(_)
+            | Input::VoteAsked { .. }
+    )
 }

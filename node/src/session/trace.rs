@@ -20,6 +20,8 @@ pub(super) enum Odd {
     Commits,
     /// To get a vote; rosters may differ for a moment.
     Vote,
+    /// To open a link that does not open for it; who was too slow is honest.
+    Link,
     /// To be host, without evidence.
     Claim,
     /// As host, to have somebody in the group whose slot does not stand up.
@@ -40,7 +42,7 @@ impl From<Refused> for Odd {
 
 /// Of all sessions of this node.
 #[derive(Debug, Default)]
-pub(super) struct Oddities([LogPace; 6]);
+pub(super) struct Oddities([LogPace; 7]);
 
 impl Oddities {
     /// Notes it in the log, unless that has just been done. A warning is what no honest node does.
@@ -57,6 +59,9 @@ impl Oddities {
             }
             Odd::Vote => {
                 tracing::debug!(%session, %from, untold, "refused: who asks for a vote is not in the group");
+            }
+            Odd::Link => {
+                tracing::debug!(%session, %from, untold, "refused: a link does not open for who shows it");
             }
             Odd::Claim => {
                 tracing::warn!(%session, %from, untold, "refused: a claim to be host does not convince");

@@ -38,7 +38,7 @@ async fn busy_is_busy_however_often_one_asks() {
     let session = host.host(&["member0"]).await;
     for _ in 0..3 {
         until(async || seat(&host, session).await["why"] == "busy").await;
-        let again = Invite { session: session.to_string(), who: vec!["member0".into()] };
+        let again = Invite { session: session.to_string(), who: vec!["member0".into()], ..Invite::default() };
         host.run(Command::Invite(again)).await;
     }
     until(async || seat(&host, session).await["state"] == "declined").await;

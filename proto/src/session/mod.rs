@@ -14,12 +14,14 @@
 //! - [`role`]: host or member, and how the one becomes the other;
 //! - [`host`]: inviting, granting, starting, ending (Figs. 7 and 9);
 //! - [`member`]: answering, receiving, running (Figs. 8 and 10);
-//! - [`election`]: who is host when the host is gone.
+//! - [`election`]: who is host when the host is gone;
+//! - [`link`]: an invitation that people hand on.
 
 pub mod channel;
 mod commits;
 pub mod election;
 pub mod host;
+pub mod link;
 pub mod member;
 mod message;
 pub mod role;
@@ -35,6 +37,7 @@ pub use channel::{Channel, MAX_IN_FLIGHT};
 pub use commits::{CommitLog, MAX_COMMITS, MAX_COMMITS_SENT, MAX_COMMITS_SENT_SIZE, MAX_COMMITS_SIZE};
 pub use election::{VoteRequest, VoteResponse};
 pub use host::{Host, HostState};
+pub use link::{Link, LinkRefusal, LinkSecret};
 pub use member::{Invited, Member, MemberState};
 pub use message::{
     Acceptance, Admission, Change, Claim, Contact, DeclineReason, Grant, HandOver, Invitation, MAX_ADDRESSES,

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommitLog, Contact, Host, HostState, Member, MemberState, Message, RosterEntry,
+    CommitLog, Contact, Host, HostState, LinkRefusal, LinkSecret, Member, MemberState, Message, RosterEntry,
     election::{Claimant, Known, Mandate, VoteRequest, VoteResponse, voters},
     member::seated_by,
     message::Claim,
@@ -243,6 +243,15 @@ impl Role {
         let VoteRequest { slot, candidate, .. } = request;
         let is_shown = || seated_by(slot.clone(), candidate.clone(), self.ticket()).is_some();
         is_told || (candidate.peer == from && is_shown())
+    }
+
+    /// Whether the secret would open anything for this peer ([`Input::OpenLink`]): what else is asked is not worth a
+    /// step. Links are their host's: who is a member knows of none.
+    pub fn may_open(&self, from: PeerId, secret: &LinkSecret, now: Timestamp) -> Result<(), LinkRefusal> {
+        match self {
+            Self::Host(host) => host.may_open(from, secret, now),
+            Self::Member(_) => Err(LinkRefusal::Unknown),
+        }
     }
 
     /// A sign of a host at `now`, of no consequence for what is on disk.

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    Contact, DeclineReason, Message,
+    Contact, DeclineReason, LinkSecret, Message,
     election::{VoteRequest, VoteResponse},
     host::HostError,
     member::MemberError,
@@ -80,6 +80,22 @@ pub enum Input {
 
     /// ST14: the user of the host invites. Seats that were given up are asked again.
     Invite(Vec<Contact>),
+    /// ST14: the user of the host makes a link, for somebody or for whoever opens it first.
+    OfferLink {
+        /// What opens it; fresh randomness.
+        secret: LinkSecret,
+        /// Until when.
+        expires: Timestamp,
+        /// For whom alone.
+        bound: Option<PeerId>,
+    },
+    /// Somebody (by its authenticated connection) opens a link, which [`super::Role::may_open`] said it may.
+    OpenLink {
+        /// Who.
+        from: PeerId,
+        /// What it has shown.
+        secret: LinkSecret,
+    },
     /// The user of the host sends somebody away.
     Remove(PeerId),
     /// ST19: the user of the host starts with those that are ready; late ones come in.

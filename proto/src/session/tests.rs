@@ -795,5 +795,6 @@ proptest! {
     }
 }
 
+mod links;
 mod poll;
 mod succession;

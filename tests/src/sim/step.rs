@@ -299,6 +299,8 @@ fn name(input: &Input) -> &'static str {
         Input::VoteAsked { .. } => "is asked for its vote",
         Input::VoteAnswered { .. } => "is answered",
         Input::Invite(_) => "invites",
+        Input::OfferLink { .. } => "makes a link",
+        Input::OpenLink { .. } => "has a link opened",
         Input::Remove(_) => "removes",
         Input::Start => "starts the session",
         Input::End => "ends it",

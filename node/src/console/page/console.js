@@ -219,11 +219,74 @@ function host(program) {
 function invite(session) {
   const here = new Set([session.host, ...session.members].map((member) => member.peer)), chosen = new Set();
   const list = known().filter((person) => !here.has(person.peer));
-  ask("Invite", [list.length ? choices(list, chosen) : h("p", {}, "Everybody you know is invited already.")],
-    list.length ? [["Invite", () => {
-      if (!chosen.size) throw new Error("choose somebody first");
-      return control({ verb: "invite", session: session.session, who: [...chosen] });
-    }]] : []);
+  ask("Invite", [
+    list.length ? choices(list, chosen) : h("p", {}, "Everybody you know is invited already."),
+    h("div", { className: "row" },
+      h("p", { className: "text faint" }, "Somebody else? Send a link, by whatever way you have."),
+      button("By link…", () => inviteByLink(session))),
+  ], list.length ? [["Invite", () => {
+    if (!chosen.size) throw new Error("choose somebody first");
+    return control({ verb: "invite", session: session.session, who: [...chosen] });
+  }]] : []);
+}
+
+/// A link and its code, for somebody whose node this one has never met.
+function inviteByLink(session) {
+  const option = (value, text) => h("option", { value }, text);
+  const who = h("select", {}, option("", "Anybody"), known().map((person) => option(person.peer, called(person.peer, person.name))));
+  const life = h("select", {}, option("1h", "An hour"), h("option", { value: "1day", selected: true }, "A day"), option("7days", "A week"));
+  const made = h("div", { className: "link" });
+  const make = button("Make a link", async () => {
+    $("dialog-error").hidden = true;
+    try {
+      const answer = await control({ verb: "invite", session: session.session, link: true, qr: true,
+        for: who.value || null, expires: life.value });
+      make.textContent = "Make another";
+      make.className = "";
+      made.replaceChildren(...linkShown(answer, make));
+    } catch (error) {
+      fail(error);
+    }
+  }, "main");
+  ask("Invite by link", [
+    h("div", { className: "pair" },
+      h("label", {}, h("span", {}, "For"), who),
+      h("label", {}, h("span", {}, "Good for"), life)),
+    made,
+  ], [], "Close");
+  made.append(make);
+}
+
+/// What is there to be copied and photographed, and a button for one more.
+function linkShown(answer, again) {
+  const until = new Date(answer.expires).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const text = h("textarea", { id: "link", className: "mono", readOnly: true, rows: 3, spellcheck: false, value: answer.link,
+    ariaLabel: "The link", onclick: () => text.select() });
+  const copy = button("Copy the link", async () => {
+    $("dialog-error").hidden = true;
+    text.select();
+    try {
+      await navigator.clipboard.writeText(answer.link);
+    } catch {
+      // Without leave to use the clipboard, what is selected may still be copied.
+      if (!document.execCommand("copy")) return fail(new Error("the browser lets no page copy: press Ctrl+C"));
+    }
+    copy.textContent = "✓ Copied";
+  }, "main");
+  return [
+    answer.qr ? h("img", { src: `data:image/svg+xml,${encodeURIComponent(answer.qr)}`, alt: "The link as a QR code" }) : null,
+    text,
+    h("div", { className: "buttons" }, copy, again),
+    h("p", { className: "faint" }, answer.for
+      ? `Good until ${until}, for ${called(answer.for)} alone.`
+      : `Good until ${until}, once. Whoever has it and opens it first gets in: send it to one person only.`),
+  ].filter(Boolean);
+}
+
+function joinByLink() {
+  const link = h("textarea", { id: "link", required: true, className: "mono", rows: 4, autocomplete: "off", spellcheck: false, placeholder: "parlor:…" });
+  ask("Join by link", [h("label", {}, h("span", {}, "The link that you were sent"), link)],
+    [["Join", () => control({ verb: "join", session: link.value })]]);
 }
 
 function end(session) {
@@ -446,6 +509,7 @@ $("peer").onclick = busy(async () => {
   toast("Copied. Give it to those who are to invite you.");
 });
 $("add").onclick = () => addContact();
+$("follow").onclick = joinByLink;
 $("dialog").onclose = () => refresh().catch(() => {});
 $("availability").onchange = (event) =>
   control({ verb: "availability", setting: event.target.value }).then(refresh).catch((error) => {

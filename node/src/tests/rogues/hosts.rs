@@ -44,7 +44,7 @@ async fn a_host_that_gives_one_slot_to_two_members_is_left_proven_and_shunned() 
     let mut events = members[0].node.context().events.subscribe();
     let session = running(&host, &[&members[0]], &["member0"]).await;
     forgets(&host).await;
-    let invite = Invite { session: session.to_string(), who: vec!["member1".into()] };
+    let invite = Invite { session: session.to_string(), who: vec!["member1".into()], ..Invite::default() };
     host.run(Command::Invite(invite)).await;
     for member in &members {
         member.reaches(session, "left").await;

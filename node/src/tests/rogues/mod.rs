@@ -71,6 +71,7 @@ impl Rogue {
             port: 0,
             mdns: false,
             memory: false,
+            internet: overlay::Internet::default(),
         };
         let (overlay, events) = Overlay::start(config).await.unwrap();
         let seen = Arc::new(Seen::default());

@@ -10,12 +10,14 @@
 //!
 //! - `seats`: who is asked, gets a copy, is ready, goes (ST14-18);
 //! - `course`: start, pause, end (ST19, 26-29);
+//! - `links`: invitations that people hand on;
 //! - `keys`: the group's keys follow the seats;
 //! - `succession`: how a host comes into office after another one, and goes out of it;
 //! - `poll`: whether it stays in office, when somebody else is host too.
 
 mod course;
 mod keys;
+mod links;
 mod poll;
 mod seats;
 mod succession;
@@ -28,10 +30,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::links::MAX_LINKS;
 pub(super) use self::succession::Won;
-use self::{keys::Keys, succession::Office};
+use self::{keys::Keys, links::Links, succession::Office};
 use super::{
-    Channel, Contact, MAX_SEATS, SeatState,
+    Channel, Contact, LinkRefusal, MAX_SEATS, SeatState,
     step::{Context, Input, Output, StepError},
 };
 use crate::{
@@ -62,6 +65,9 @@ pub struct Host {
     running_since: Option<Timestamp>,
     keys: Keys,
     office: Office,
+    /// They are this host's: no successor knows of them.
+    #[serde(default)]
+    links: Links,
 }
 
 /// How far the session is.
@@ -125,6 +131,10 @@ pub enum HostError {
     Full,
     #[error("this node is the host: it needs no invitation")]
     Myself,
+    #[error("a session has at most {MAX_LINKS} links that have not expired: wait until one has")]
+    TooManyLinks,
+    #[error(transparent)]
+    Link(#[from] LinkRefusal),
     #[error("nobody of that name was invited")]
     NotInvited,
     #[error("only a member that is ready or runs the program can be host")]
@@ -162,6 +172,7 @@ impl Host {
             running_since: None,
             keys: Keys::default(),
             office: Office::first(takeover),
+            links: Links::default(),
         }
     }
 
@@ -283,6 +294,10 @@ impl Host {
         let in_term = |term| term == self.office.term();
         match input {
             Input::Invite(contacts) => self.invite(contacts, context, outputs)?,
+            Input::OfferLink { secret, expires, bound } => {
+                self.offer_link(&secret, expires, bound, context)?;
+            }
+            Input::OpenLink { from, secret } => self.open_link(from, &secret, context, outputs)?,
             Input::Message { from, term, first, messages } if in_term(term) => {
                 let heard = self.seats.get_mut(&from).map(|seat| seat.channel.hear(first, messages));
                 for message in heard.unwrap_or_default() {

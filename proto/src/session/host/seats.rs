@@ -357,6 +357,7 @@ impl Host {
             return Err(HostError::NotInvited.into());
         }
         seat.channel.say(Message::Remove, context.now);
+        self.links.forget(peer);
         self.give_up(peer, SeatState::Removed, None, context, outputs)
     }
 

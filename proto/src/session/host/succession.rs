@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{Host, HostError, HostState, Seat, keys::Keys, poll::Doubt};
+use super::{Host, HostError, HostState, Seat, keys::Keys, links::Links, poll::Doubt};
 use crate::{
     identity::PeerId,
     rights::{Handover, Signed, Slot, Verified, sign},
@@ -187,6 +187,7 @@ impl Host {
                 newest: estate.newest.max(term),
                 doubt: Doubt::default(),
             },
+            links: Links::default(),
         };
         host.keys.inherit(estate.commits);
         let in_group = host.voters();

@@ -351,6 +351,7 @@ impl Member {
             Input::Invite(_) | Input::Remove(_) | Input::Start | Input::End | Input::HandOver(_) => {
                 return Err(StepError::NotHost);
             }
+            Input::OfferLink { .. } | Input::OpenLink { .. } => return Err(StepError::NotHost),
             // Of another term, of somebody who is not the host, or out of season.
             Input::Message { .. } | Input::Taken { .. } | Input::Rejected { .. } => {}
             Input::Reachable(_) | Input::ReceptionFailed(_) => {}
