@@ -1,26 +1,30 @@
 //! The harness of the stories: real nodes, driven the way a user drives them.
 //!
 //! For: starting `parlor up` processes with homes of their own, calling verbs on them, watching what they say,
-//! killing and restarting them, and the surroundings a story needs (a LAN, a small disk, a browser). Not for:
-//! what is inside a node. A story knows the command line and its JSON and nothing else, so that it holds for
-//! any implementation of the same contract.
+//! killing and restarting them, and the surroundings a story needs (a LAN, an internet, a small disk, a browser).
+//! Not for: what is inside a node. A story knows the command line and its JSON and nothing else, so that it holds
+//! for any implementation of the same contract.
 //!
 //! The idea: everything here panics with a readable reason when the world is not as the story says, and shows
 //! the logs of all nodes involved. Nothing sleeps in the hope that something has happened by then; whoever
 //! waits, waits for a condition, with a deadline that only a failure reaches.
 //!
 //! Read in this order: [`world`] (where nodes live), [`node`] (one process), [`watch`] (a stream of events),
-//! [`cast`] (the usual roles of a session), then what surrounds them.
+//! [`cast`] (the usual roles of a session), [`stage`] (the same, far apart), then what surrounds them.
 
 pub mod browser;
 pub mod cast;
 pub mod disk;
+pub mod internet;
+pub mod interop;
 pub mod lan;
 pub mod netns;
 pub mod node;
 pub mod programs;
 pub mod pulse;
+pub mod segment;
 pub mod sim;
+pub mod stage;
 pub mod watch;
 pub mod world;
 

@@ -221,9 +221,15 @@ impl Node {
     /// An address by which others on this machine reach it, ending in its PeerId.
     #[must_use]
     pub fn address(&self) -> String {
+        self.address_with("/tcp/")
+    }
+
+    /// The same, one with this in it if there is one.
+    #[must_use]
+    pub fn address_with(&self, part: &str) -> String {
         let listen = texts(&self.ready["listen"]);
         let address =
-            listen.iter().find(|a| a.contains("/tcp/")).or(listen.first()).expect("it listens somewhere");
+            listen.iter().find(|a| a.contains(part)).or(listen.first()).expect("it listens somewhere");
         let suffix = format!("/p2p/{}", self.peer());
         if address.ends_with(&suffix) { address.clone() } else { format!("{address}{suffix}") }
     }
@@ -391,7 +397,7 @@ impl Drop for Node {
 
 /// The start of a command that does not outlive this thread, in a network namespace and at a time of its own
 /// if it has them. All of these helpers become the program they are given, so that the child's pid is its pid.
-fn launcher(netns: Option<&str>, clock: Option<&str>) -> Command {
+pub(crate) fn launcher(netns: Option<&str>, clock: Option<&str>) -> Command {
     let mut words: Vec<String> = Vec::new();
     if let Some(netns) = netns {
         words.extend(["ip", "netns", "exec", netns].map(str::to_owned));
