@@ -1,0 +1,171 @@
+//! Relays that mean harm, or are broken: small nodes of libp2p that do one thing wrong.
+//!
+//! For: what honest ones never do, at a place where nodes were told that a relay is. Not for: relays that die; that is
+//! what real ones are killed for.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder,
+    futures::{AsyncWriteExt as _, StreamExt as _},
+    identify,
+    identity::Keypair,
+    noise, relay,
+    swarm::{NetworkBehaviour, StreamProtocol, SwarmEvent, behaviour::toggle::Toggle},
+    tcp, yamux,
+};
+use parlor_tests::segment::Host;
+use tokio::runtime::{Builder, Runtime};
+
+/// The protocols that go wrong.
+const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
+const IDENTIFY: &str = "/ipfs/id/1.0.0";
+/// Where nobody is.
+pub(super) const NOWHERE: &str = "/ip4/192.0.2.66/udp/4001/quic-v1";
+
+/// What is wrong with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// It grants no reservations.
+    Refuses,
+    /// It takes the request and never answers.
+    Stalls,
+    /// It grants reservations, and ends every circuit with the first bytes.
+    Drops,
+    /// It says that it is where nobody is, and that whoever asks is there too.
+    Lies,
+}
+
+/// A running one. Dropping it ends it.
+pub(super) struct Rogue {
+    pub(super) peer: PeerId,
+    /// For `--relay`.
+    pub(super) address: String,
+    refused: Arc<AtomicU32>,
+    _runtime: Runtime,
+    _host: Host,
+}
+
+impl Rogue {
+    pub(super) fn up(host: Host, wrong: Wrong) -> Self {
+        let key = Keypair::generate_ed25519();
+        let peer = key.public().to_peer_id();
+        let place: Multiaddr = format!("/ip4/{}/udp/4001/quic-v1", host.v4()).parse().expect("an address");
+        let address = format!("{place}/p2p/{peer}");
+        // Its threads, and so its sockets, are in the host's network.
+        let threads = || Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = host.namespace().enter(threads).expect("a runtime");
+        let refused = Arc::<AtomicU32>::default();
+        let count = refused.clone();
+        runtime.spawn(async move {
+            let mut swarm = swarm(&key, wrong);
+            swarm.listen_on(place.clone()).expect("a free port");
+            swarm.add_external_address(if wrong == Wrong::Lies { nowhere() } else { place });
+            loop {
+                let event = swarm.select_next_some().await;
+                if let SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) = event
+                    && matches!(event, relay::Event::ReservationReqDenied { .. })
+                {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { peer, address, refused, _runtime: runtime, _host: host }
+    }
+
+    /// How many requests it has refused.
+    pub(super) fn refused(&self) -> u32 {
+        self.refused.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    relay: Toggle<relay::Behaviour>,
+    identify: Toggle<identify::Behaviour>,
+    streams: libp2p_stream::Behaviour,
+}
+
+fn swarm(key: &Keypair, wrong: Wrong) -> Swarm<Behaviour> {
+    let config = match wrong {
+        Wrong::Refuses => Some(relay::Config { max_reservations: 0, ..relay::Config::default() }),
+        Wrong::Stalls => None,
+        Wrong::Drops => Some(relay::Config { max_circuit_bytes: 1, ..relay::Config::default() }),
+        Wrong::Lies => Some(relay::Config::default()),
+    };
+    let identify = identify::Config::new("rogue".into(), key.public());
+    let behaviour = Behaviour {
+        relay: config.map(|config| relay::Behaviour::new(key.public().to_peer_id(), config)).into(),
+        identify: (wrong != Wrong::Lies).then(|| identify::Behaviour::new(identify)).into(),
+        streams: libp2p_stream::Behaviour::new(),
+    };
+    match wrong {
+        Wrong::Stalls => stall(&behaviour.streams),
+        Wrong::Lies => lie(&behaviour.streams, key),
+        Wrong::Refuses | Wrong::Drops => {}
+    }
+    SwarmBuilder::with_existing_identity(key.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default(), noise::Config::new, yamux::Config::default)
+        .expect("keys that noise takes")
+        .with_quic()
+        .with_behaviour(|_| behaviour)
+        .expect("it is there")
+        .with_swarm_config(|config| config.with_idle_connection_timeout(Duration::from_secs(600)))
+        .build()
+}
+
+/// Takes requests and keeps them.
+fn stall(streams: &libp2p_stream::Behaviour) {
+    let mut requests = streams.new_control().accept(StreamProtocol::new(HOP)).expect("nobody else does");
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Some(request) = requests.next().await {
+            kept.push(request);
+        }
+    });
+}
+
+/// Identifies itself, wrongly.
+fn lie(streams: &libp2p_stream::Behaviour, key: &Keypair) {
+    let mut asked = streams.new_control().accept(StreamProtocol::new(IDENTIFY)).expect("nobody else does");
+    let nowhere = nowhere().to_vec();
+    // publicKey, listenAddrs, protocols, observedAddr, protocolVersion and agentVersion, of the page of identify.
+    let fields: [(u8, &[u8]); 6] = [
+        (1, &key.public().encode_protobuf()),
+        (2, &nowhere),
+        (3, HOP.as_bytes()),
+        (4, &nowhere),
+        (5, b"rogue"),
+        (6, b"rogue"),
+    ];
+    let message: Vec<u8> = fields.iter().flat_map(|(number, bytes)| field(*number, bytes)).collect();
+    let message = [&[short(message.len())], &message[..]].concat();
+    tokio::spawn(async move {
+        while let Some((_, mut stream)) = asked.next().await {
+            // Whoever does not listen to it is not lied to.
+            let _told = stream.write_all(&message).await;
+            let _told = stream.close().await;
+        }
+    });
+}
+
+fn nowhere() -> Multiaddr {
+    NOWHERE.parse().expect("an address")
+}
+
+/// A field of a message in protobuf.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, short(bytes.len())], bytes].concat()
+}
+
+/// A length in one byte.
+fn short(length: usize) -> u8 {
+    u8::try_from(length).ok().filter(|byte| *byte < 128).expect("something short")
+}
