@@ -4,7 +4,7 @@ use std::{ops::RangeInclusive, path::Path, time::Duration};
 
 use parlor_proto::{
     ids::{SessionId, TicketHash},
-    program::CopiesRule,
+    program::{CopiesRule, Pack},
     session::{
         Contact, Link, TAKEOVER, TAKEOVER_MAX, TAKEOVER_MIN,
         link::{LINK_LIFE, LINK_LIFE_MAX, LINK_LIFE_MIN, LinkError},
@@ -353,6 +353,10 @@ fn copies_json(rule: CopiesRule) -> Value {
     }
 }
 
+fn pack_json(pack: &Pack) -> Value {
+    json!({"for": pack.program, "levels": pack.levels})
+}
+
 async fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> Value {
     let bundle = node.context().bundle(entry.program).await.ok().flatten();
     let manifest = bundle.as_ref().map(|bundle| bundle.program().manifest());
@@ -364,6 +368,7 @@ async fn program(node: &Node, entry: &LibraryEntry, tickets: &[HeldTicket]) -> V
         "title": manifest.map(|manifest| manifest.title.to_string()),
         "version": manifest.map(|manifest| manifest.version.clone()),
         "summary": manifest.and_then(|manifest| manifest.summary.clone()),
+        "pack": manifest.and_then(|manifest| manifest.pack.as_ref()).map(pack_json),
         "size": bundle.as_ref().zip(role).map(|(bundle, role)| bundle.program().size_for(role)),
         "left": held.clone().count().gt(&0).then(|| held.map(|held| held.ledger.left()).sum::<u32>()),
         "origin": entry.origin,

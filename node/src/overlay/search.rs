@@ -16,7 +16,8 @@ use parlor_proto::identity::PeerId;
 const MAX_QUESTIONS: usize = 64;
 /// Points that are asked at the same time, or not asked any more, at most.
 const MAX_POINTS: usize = 64;
-/// An answer about one peer has one registration. With so many it is no answer.
+/// Registrations that are asked for. A peer has one; but anybody may register under any name, so that a few others may
+/// be among them. With more it is no answer.
 pub(crate) const MAX_FOUND: usize = 8;
 
 /// See the module.

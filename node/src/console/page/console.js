@@ -418,9 +418,16 @@ function contactRow(item) {
       button("Remove…", () => forget(`Remove ${item.name} from your contacts?`, { verb: "contact-remove", name: item.name }), "small")));
 }
 
+/// How somebody is reached, if that is worth knowing.
+function wayBadge(item) {
+  const relay = (now.status.relays ?? []).find((relay) => relay.peer === item.peer);
+  if (relay) return h("span", { className: relay.reserved ? "badge on" : "badge", title: relay.why ?? "" }, "your relay");
+  return item.path === "relayed" ? h("span", { className: "badge", title: "No direct way was found yet." }, "through a relay") : "";
+}
+
 function peerRow(item) {
   return h("li", { className: "row" },
-    h("div", { className: "text" }, h("b", { title: item.peer }, called(item.peer, item.name)), idLine(item)),
+    h("div", { className: "text" }, h("b", { title: item.peer }, called(item.peer, item.name)), wayBadge(item), idLine(item)),
     h("div", { className: "buttons" }, button("Catalog", () => catalog(item), "small"),
       people.has(item.peer) ? null : button("Add…", () => addContact(item), "small")));
 }

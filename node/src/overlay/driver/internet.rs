@@ -144,7 +144,7 @@ impl Driver {
     pub(super) fn ask_point(&mut self, point: PeerId) {
         if let Some(about) = self.searches.question(&point) {
             let rendezvous = &mut self.swarm.behaviour_mut().rendezvous;
-            rendezvous.discover(Some(namespace(about)), None, Some(1), theirs(point));
+            rendezvous.discover(Some(namespace(about)), None, Some(MAX_FOUND as u64), theirs(point));
         }
     }
 
