@@ -146,10 +146,11 @@ mod tests {
 
     #[test]
     fn what_a_killed_run_left_behind_is_gone_with_the_next() {
-        let mut gone = Command::new("true").spawn().expect("a process");
-        gone.wait().expect("it ends");
-        let left = format!("{PREFIX}{}-0", gone.id());
+        let mut other = Command::new("cat").stdin(Stdio::piped()).spawn().expect("a process");
+        let left = format!("{PREFIX}{}-0", other.id());
         run("ip", &["netns", "add", &left]);
+        other.kill().expect("it can be killed");
+        other.wait().expect("it ends");
         let mine = Namespace::new();
         // Another test may be at it too, and not be done yet.
         wait_for("it to be gone", || (!Path::new(PLACE).join(&left).exists()).then_some(()));

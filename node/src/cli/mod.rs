@@ -11,7 +11,7 @@ mod print;
 mod up;
 mod verb;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -87,5 +87,8 @@ fn start_logging(is_node: bool) {
     let default = if is_node { "warn,libp2p=error,libp2p_mdns=off,quinn=error" } else { "error" };
     let filter = tracing_subscriber::EnvFilter::try_from_env("PARLOR_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // Colours are for terminals, not for files.
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(colours).with_target(false).init();
 }

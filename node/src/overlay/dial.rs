@@ -26,8 +26,8 @@ const NAMED_IN_REASON: usize = 3;
 
 /// What is to happen once the peer is connected.
 pub(crate) enum Waiter {
-    /// Something that any connection is good for.
-    Link(oneshot::Sender<Result<(), ConnectError>>),
+    /// A stream for a program's bytes: relayed connections are closed first, if there is a direct one.
+    Stream(oneshot::Sender<Result<(), ConnectError>>),
     /// To know that it is a Parlor node.
     Node(oneshot::Sender<Result<(), ConnectError>>),
     /// It is a rendezvous point, and is asked what waits for it.
@@ -40,7 +40,7 @@ impl Waiter {
     pub(crate) fn fail(self, error: ConnectError) {
         // Nobody waits any more: nothing to do.
         match self {
-            Self::Link(answer) | Self::Node(answer) => drop(answer.send(Err(error))),
+            Self::Stream(answer) | Self::Node(answer) => drop(answer.send(Err(error))),
             // The driver sees to what was to be asked.
             Self::Search => {}
             Self::Request(_, answer) => drop(answer.send(Err(error.into()))),

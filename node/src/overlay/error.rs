@@ -2,6 +2,7 @@
 
 use std::io;
 
+use libp2p::relay::outbound::hop::{ConnectError as CircuitError, ReserveError};
 use parlor_proto::identity::PeerId;
 
 use super::{address::Address, gate};
@@ -132,7 +133,31 @@ pub enum PublishError {
 pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
+        if let Some(words) = of_relay(cause) {
+            return words.into();
+        }
         cause = inner;
     }
-    cause.to_string().lines().next().unwrap_or_default().chars().take(120).collect()
+    let words = of_relay(cause).map(str::to_owned);
+    words.unwrap_or_else(|| cause.to_string().lines().next().unwrap_or_default().chars().take(120).collect())
+}
+
+/// What relays answer, in words for people.
+fn of_relay(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    if let Some(error) = error.downcast_ref::<ReserveError>() {
+        return match error {
+            ReserveError::Refused => Some("the relay refuses"),
+            ReserveError::ResourceLimitExceeded => Some("the relay has no room"),
+            ReserveError::Unsupported => Some("it is no relay"),
+            ReserveError::Io(_) | ReserveError::Protocol(_) => None,
+        };
+    }
+    match error.downcast_ref::<CircuitError>()? {
+        CircuitError::ResourceLimitExceeded => Some("the relay has no room"),
+        CircuitError::ConnectionFailed => Some("the relay does not reach it"),
+        CircuitError::NoReservation => Some("it is not at this relay now"),
+        CircuitError::PermissionDenied => Some("the relay refuses"),
+        CircuitError::Unsupported => Some("that is no relay"),
+        CircuitError::Io(_) | CircuitError::Protocol(_) => None,
+    }
 }

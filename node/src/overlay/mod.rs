@@ -289,7 +289,7 @@ impl Overlay {
     /// # Errors
     /// See [`StreamError`].
     pub async fn open_stream(&self, peer: PeerId) -> Result<Stream, StreamError> {
-        self.reach(peer, Waiter::Link).await?;
+        self.reach(peer, Waiter::Stream).await?;
         let mut control = self.streams.clone();
         let open = control.open_stream(address::theirs(peer), stream::CONTENT);
         match tokio::time::timeout(STREAM_TIMEOUT, open).await {

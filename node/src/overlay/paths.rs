@@ -1,8 +1,8 @@
 //! Which connections with a peer are direct, and which go through a relay.
 //!
-//! The idea: two nodes behind routers begin through a relay, and then find a direct path. Everything new goes over the
-//! direct connection as soon as it is there (see `gate`), and what went through the relay is closed a little later, so that
-//! what is under way can end. A direct connection that does not last that long has cost nothing. Where no hole has to be
+//! The idea: two nodes behind routers begin through a relay, and then find a direct path. Groups move to it as soon as it is
+//! there (see `gate`), and what went through the relay is closed a little later, so that what is under way can end; or at
+//! once, if a program is to be fetched: libp2p opens streams on any connection, and that is no load for a relay. A direct connection that does not last that long has cost nothing. Where no hole has to be
 //! punched (one of the two has a public address, or both are in the same network), the addresses that the peer tells are
 //! enough: each is tried once.
 
@@ -36,6 +36,8 @@ pub(crate) struct Paths(HashMap<PeerId, Peer>);
 struct Peer {
     direct: Vec<ConnectionId>,
     relayed: Vec<ConnectionId>,
+    /// Relayed ones that are being closed.
+    closing: Vec<ConnectionId>,
     /// Since when there have been both.
     both_since: Option<Instant>,
     /// Where it was called while only a relay led to it.
@@ -46,6 +48,14 @@ impl Peer {
     fn look(&mut self, now: Instant) {
         let both = !self.direct.is_empty() && !self.relayed.is_empty();
         self.both_since = both.then(|| self.both_since.unwrap_or(now));
+    }
+
+    /// The relayed ones, which are being closed from now on.
+    fn close_relayed(&mut self) -> Vec<ConnectionId> {
+        self.both_since = None;
+        let relayed = std::mem::take(&mut self.relayed);
+        self.closing.extend(&relayed);
+        relayed
     }
 }
 
@@ -63,8 +73,9 @@ impl Paths {
         let Some(known) = self.0.get_mut(peer) else { return };
         known.direct.retain(|id| *id != connection);
         known.relayed.retain(|id| *id != connection);
+        known.closing.retain(|id| *id != connection);
         known.look(now);
-        if known.direct.is_empty() && known.relayed.is_empty() {
+        if known.direct.is_empty() && known.relayed.is_empty() && known.closing.is_empty() {
             self.0.remove(peer);
         }
     }
@@ -95,11 +106,18 @@ impl Paths {
     pub(crate) fn due(&mut self, now: Instant) -> Vec<ConnectionId> {
         let due =
             self.0.values_mut().filter(|peer| peer.both_since.is_some_and(|since| since + GRACE <= now));
-        due.flat_map(|peer| {
-            peer.both_since = None;
-            std::mem::take(&mut peer.relayed)
-        })
-        .collect()
+        due.flat_map(Peer::close_relayed).collect()
+    }
+
+    /// Much is to be sent: if there is a direct connection, the relayed ones, to be closed now.
+    pub(crate) fn make_direct(&mut self, peer: &PeerId) -> Vec<ConnectionId> {
+        let peer = self.0.get_mut(peer).filter(|peer| !peer.direct.is_empty());
+        peer.map(Peer::close_relayed).unwrap_or_default()
+    }
+
+    /// Whether relayed connections with a peer are being closed.
+    pub(crate) fn is_closing(&self, peer: &PeerId) -> bool {
+        self.0.get(peer).is_some_and(|peer| !peer.closing.is_empty())
     }
 }
 
@@ -132,8 +150,25 @@ mod tests {
         assert!(paths.due(later).is_empty());
         assert_eq!(paths.due(later + GRACE), [relayed]);
         assert_eq!((paths.of(&peer), paths.next()), (Some(Path::Direct), None));
+        assert!(paths.is_closing(&peer));
         paths.closed(&peer, relayed, later + GRACE);
+        assert!(!paths.is_closing(&peer));
         paths.closed(&peer, second, later + GRACE);
         assert_eq!(paths.of(&peer), None);
+    }
+
+    #[test]
+    fn for_much_a_direct_connection_is_taken_at_once() {
+        let peer = Identity::from_seed(&[1; 32]).peer();
+        let [relayed, direct] = [1, 2].map(ConnectionId::new_unchecked);
+        let now = Instant::now();
+        let mut paths = Paths::default();
+        paths.opened(peer, relayed, Path::Relayed, now);
+        assert!(paths.make_direct(&peer).is_empty(), "there is no other");
+        paths.opened(peer, direct, Path::Direct, now);
+        assert_eq!(paths.make_direct(&peer), [relayed]);
+        assert!(paths.make_direct(&peer).is_empty() && paths.is_closing(&peer));
+        paths.closed(&peer, relayed, now);
+        assert!(!paths.is_closing(&peer));
     }
 }

@@ -95,7 +95,7 @@ impl Driver {
         let is_stranger = node.is_some_and(|node| node.is_stranger);
         for waiter in std::mem::take(&mut dial.waiters) {
             match waiter {
-                Waiter::Link(answer) => drop(answer.send(Ok(()))),
+                Waiter::Stream(answer) => self.prepare_stream(peer, answer),
                 Waiter::Node(answer) if is_node => drop(answer.send(Ok(()))),
                 Waiter::Node(answer) if is_stranger => drop(answer.send(Err(ConnectError::NotParlor(peer)))),
                 Waiter::Node(answer) => dial.waiters.push(Waiter::Node(answer)),

@@ -43,6 +43,7 @@ impl Driver {
             SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, .. } => {
                 if let Some(peer) = ours(&peer_id) {
                     self.paths.closed(&peer, connection_id, Instant::now());
+                    self.serve_streams();
                     self.on_disconnected(peer, num_established);
                 }
             }

@@ -10,14 +10,14 @@ use libp2p::{
     swarm::dial_opts::{DialOpts, PeerCondition},
 };
 use parlor_proto::{identity::PeerId, wire};
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::Driver;
 use crate::overlay::{
     address::{Reach, ours, reach, relay_of, theirs},
     book::{MAX_PER_PEER, Source},
     dial::Waiter,
-    error::innermost,
+    error::{ConnectError, innermost},
     ports::Change,
     relays::Due,
     search::MAX_FOUND,
@@ -66,6 +66,23 @@ impl Driver {
     pub(super) fn close_relayed(&mut self) {
         for connection in self.paths.due(Instant::now()) {
             self.swarm.close_connection(connection);
+        }
+    }
+
+    /// A program's bytes are to go to or come from a connected peer: not through a relay, if it can be helped.
+    pub(super) fn prepare_stream(&mut self, peer: PeerId, answer: oneshot::Sender<Result<(), ConnectError>>) {
+        for connection in self.paths.make_direct(&peer) {
+            self.swarm.close_connection(connection);
+        }
+        self.before_streams.push((peer, answer));
+        self.serve_streams();
+    }
+
+    /// Those go on that no relayed connection is in the way of any more.
+    pub(super) fn serve_streams(&mut self) {
+        for (_, answer) in self.before_streams.extract_if(.., |(peer, _)| !self.paths.is_closing(peer)) {
+            // Nobody waits any more: nothing to do.
+            let _ = answer.send(Ok(()));
         }
     }
 

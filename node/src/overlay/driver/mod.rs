@@ -24,7 +24,7 @@ use super::{
     behaviour::Behaviour,
     book::{Book, Source},
     dial::{Dials, Waiter},
-    error::{PublishError, RequestError},
+    error::{ConnectError, PublishError, RequestError},
     gate,
     listen::{Meanwhile, own_addresses},
     nodes::{Node, Nodes},
@@ -75,6 +75,8 @@ pub(crate) struct Driver {
     dials: Dials,
     partners: Partners,
     paths: Paths,
+    /// Who waits for relayed connections to be closed. As many as callers of this node.
+    before_streams: Vec<(PeerId, oneshot::Sender<Result<(), ConnectError>>)>,
     relays: Relays,
     searches: Searches,
     /// Whether others can be reached through this node.
@@ -104,6 +106,7 @@ impl Driver {
             dials: Dials::default(),
             partners: Partners::default(),
             paths: Paths::default(),
+            before_streams: Vec::new(),
             relays,
             searches: Searches::default(),
             is_relay,

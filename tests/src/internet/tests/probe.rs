@@ -71,7 +71,14 @@ pub(super) fn seen(from: &UdpSocket, by: &UdpSocket) -> SocketAddr {
 /// Waits for a packet; from where it came.
 #[track_caller]
 pub(super) fn hear(socket: &UdpSocket) -> SocketAddr {
-    socket.recv_from(&mut [0; 64]).expect("a packet arrives").1
+    loop {
+        match socket.recv_from(&mut [0; 64]) {
+            Ok((_, from)) => return from,
+            // With a limit, the system does not go on by itself.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => panic!("no packet arrives: {error}"),
+        }
+    }
 }
 
 /// How many packets are there by now.
@@ -91,7 +98,6 @@ pub(super) fn tcp(host: &Host, at: SocketAddr) -> OwnedFd {
     let made = host.namespace().enter(|| {
         let socket = socket(family, SocketType::STREAM, None)?;
         sockopt::set_socket_reuseport(&socket, true)?;
-        sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(DEADLINE))?;
         bind(&socket, &at)?;
         Ok::<_, Errno>(socket)
     });
@@ -105,8 +111,9 @@ pub(super) fn listening(socket: OwnedFd) -> TcpListener {
 
 /// Calls, and waits until the other side has answered.
 pub(super) fn call(socket: OwnedFd, to: SocketAddr) -> TcpStream {
-    connect(&socket, &to).expect("somebody answers");
-    socket.into()
+    let stream = calling(socket, to);
+    wait_for("somebody to answer", || is_connected(&stream).then_some(()));
+    stream
 }
 
 /// Begins to call.
