@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use parlor_node::runtime::agent::{
-    Agent, Content, Event, KeepError, Limits, Member, Sandbox, SayError, Scope, Surroundings,
+    Agent, Content, Event, KeepError, Limits, Member, Pack, Sandbox, SayError, Scope, Surroundings,
 };
 use parlor_tests::programs::agent_by_hand;
 use serde_json::json;
@@ -87,6 +87,18 @@ impl Surroundings for Room {
         None
     }
 
+    fn packs(&self) -> BoxFuture<'_, Vec<Pack>> {
+        async { Vec::new() }.boxed()
+    }
+
+    fn pack_files<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Vec<(String, u64)>> {
+        async { Vec::new() }.boxed()
+    }
+
+    fn pack_file<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        async { None }.boxed()
+    }
+
     fn line(&self, _: String) {
         // Fails once nobody counts any more.
         let _ = self.0.send(Instant::now());
@@ -107,8 +119,7 @@ async fn start(
 ) -> Result<(Duration, Agent, mpsc::UnboundedReceiver<Instant>)> {
     let (lines, mut written) = mpsc::unbounded_channel();
     let begun = Instant::now();
-    let code = sandbox.load(component.to_owned()).await.map_err(|error| anyhow!("{error}"))?;
-    let agent = sandbox.start(code, Arc::new(Room(lines)), limits(), None);
+    let agent = sandbox.start(component.to_owned(), Arc::new(Room(lines)), limits(), None);
     agent.tell(Event::Input(LINE.into())).await?;
     let ended = written.recv().await.context("no line")?;
     Ok((ended - begun, agent, written))

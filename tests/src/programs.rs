@@ -135,6 +135,17 @@ pub fn with_agent(dir: &Path, name: &str, agent: &[u8]) -> PathBuf {
     dir
 }
 
+/// A pack of that name for a program: its `manifest.toml` says this of it, and `map.txt` is the text.
+#[must_use]
+pub fn pack(dir: &Path, name: &str, says: &str, map: &str) -> PathBuf {
+    let dir = dir.join(name);
+    fs::create_dir(&dir).expect("a new directory");
+    let manifest = format!("name = {name:?}\n[parlor.pack]\n{says}\n");
+    fs::write(dir.join("manifest.toml"), manifest).expect("a file");
+    fs::write(dir.join("map.txt"), map).expect("a file");
+    dir
+}
+
 /// How many bytes all files below a directory take.
 #[must_use]
 pub fn size_below(dir: &Path) -> u64 {

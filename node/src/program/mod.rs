@@ -41,6 +41,9 @@ const INDEX: &str = "index.html";
 /// Where a webxdc app, and a Parlor program, says what it is called.
 const SETTINGS: &str = "manifest.toml";
 
+/// What programs start with: the page, or one that runs by itself.
+const STARTS: [&str; 3] = [INDEX, AGENT_FILE, HOST_AGENT_FILE];
+
 /// What the node itself supplies, so that one in a program is never used.
 const SUPPLIED: &str = "webxdc.js";
 
@@ -84,9 +87,10 @@ pub enum ImportError {
     /// A small file that unpacks to an absurd size.
     #[error("the .xdc file is a zip bomb: it unpacks to more than {0} times its size")]
     Bomb(u64),
-    /// No page to show.
+    /// No page to show, no agent to run, and no pack.
     #[error(
-        "there is no {INDEX} and no {AGENT_FILE} at the top, so there is nothing to show and nothing to run"
+        "there is no {INDEX} and no {AGENT_FILE} at the top, so there is nothing to show and nothing to run; \
+         a pack says in {SETTINGS} what it is for"
     )]
     NoIndex,
     /// The settings cannot be read.
@@ -177,6 +181,11 @@ pub fn import(path: &Path, shelf: &Bundles) -> Result<Staged, ImportError> {
     }
 }
 
+/// Whether a folder looks like a program, without reading any of it.
+pub(crate) fn may_be_program(folder: &Path) -> bool {
+    STARTS.iter().chain([&SETTINGS]).any(|file| folder.join(file).is_file())
+}
+
 /// A file that a source has.
 #[derive(Debug)]
 struct Item<P> {
@@ -257,11 +266,16 @@ fn check_items<P>(items: &[Item<P>]) -> Result<(), ImportError> {
     if let Some((a, b)) = find_collision(items.iter().map(|item| &item.path)) {
         return Err(ImportError::Collision(a.clone(), b.clone()));
     }
-    let starts = |path: &str| [INDEX, AGENT_FILE, HOST_AGENT_FILE].contains(&path);
-    if !items.iter().any(|item| starts(item.path.as_str())) {
+    // Whether it is a pack stands in the settings, which are read once they are copied.
+    if !items.iter().any(|item| starts(item.path.as_str()) || item.path.as_str() == SETTINGS) {
         return Err(ImportError::NoIndex);
     }
     Ok(())
+}
+
+/// Whether this is a file that programs start with. Only a pack can do without.
+fn starts(path: &str) -> bool {
+    STARTS.contains(&path)
 }
 
 /// Copies a file of `size` bytes, no more and no fewer, and hashes its chunks on the way.
@@ -283,6 +297,9 @@ fn copy(mut from: impl Read, size: u64, to: &Path, name: &str) -> Result<Vec<Chu
 }
 
 fn describe(settings: Settings, mut files: Vec<FileEntry>, fallback: &str) -> Result<Manifest, ImportError> {
+    if settings.pack.is_none() && !files.iter().any(|file| starts(file.path.as_str())) {
+        return Err(ImportError::NoIndex);
+    }
     for rule in &settings.host {
         let mut matched = false;
         for file in files.iter_mut().filter(|file| settings::matches(rule, file.path.as_str())) {
@@ -305,6 +322,7 @@ fn describe(settings: Settings, mut files: Vec<FileEntry>, fallback: &str) -> Re
         summary: settings.summary,
         copies: settings.copies,
         agent: settings.agent,
+        pack: settings.pack,
         files,
     })
 }

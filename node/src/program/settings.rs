@@ -19,11 +19,15 @@
 //! store = 8388608                         # bytes, in each scope
 //! output_per_second = 60
 //! tick_ms = 1000                          # milliseconds; without, no ticks
+//!
+//! [parlor.pack]                           # for a program that is content for another one
+//! for = "dungeon"                         # that one's name
+//! levels = [1, 9]                         # from, to; without it, for all levels
 //! ```
 
 use std::{fs, io, path::Path};
 
-use parlor_proto::program::{AgentWishes, CopiesRule, CopiesRuleError};
+use parlor_proto::program::{AgentWishes, CopiesRule, CopiesRuleError, Pack};
 use serde::{Deserialize, de::Error as _};
 
 use super::{EntryError, ImportError, SETTINGS};
@@ -44,6 +48,7 @@ pub(super) struct Settings {
     pub(super) copies: CopiesRule,
     pub(super) host: Vec<String>,
     pub(super) agent: AgentWishes,
+    pub(super) pack: Option<Pack>,
 }
 
 #[derive(Default, Deserialize)]
@@ -63,6 +68,7 @@ struct Table {
     host: Vec<String>,
     #[serde(default)]
     agent: AgentWishes,
+    pack: Option<Pack>,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +102,7 @@ impl From<File> for Settings {
             copies: parlor.copies.unwrap_or(CopiesRule::Free),
             host: parlor.host,
             agent: parlor.agent,
+            pack: parlor.pack,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{Cursor, Write as _};
 
-use parlor_proto::program::CopiesRule;
+use parlor_proto::program::{CopiesRule, Levels, Pack};
 use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
 use super::*;
@@ -195,6 +195,13 @@ fn settings_that_make_no_sense_are_refused() {
         ("[parlor]\ncopies = 0", "allows none"),
         ("[parlor]\ncopies = { min = 3, max = 2 }", "allows none"),
         ("[parlor]\ncopies = \"many\"", "copies must be"),
+        ("[parlor.pack]\nlevels = [1, 9]", "missing field `for`"),
+        ("[parlor.pack]\nfor = \"The Dungeon\"", "not a program name"),
+        ("[parlor.pack]\nfor = \"dungeon\"\nlevels = [9, 1]", "a low and a high one"),
+        ("[parlor.pack]\nfor = \"dungeon\"\nlevels = [1]", "a low and a high one"),
+        ("[parlor.pack]\nfor = \"dungeon\"\nlevels = [1, 5, 9]", "a low and a high one"),
+        ("[parlor.pack]\nfor = \"dungeon\"\nlevels = [-1, 9]", "u32"),
+        ("[parlor.pack]\nfor = \"dungeon\"\nlevels = 9", "sequence"),
         ("[parlor]\nhost = [\"sevrer/\"]", "\"sevrer/\" do not exist"),
         ("[parlor]\nhost = [\"index.html\"]", "start page"),
         ("name = \"\\u001b[2J\"", "title"),
@@ -210,6 +217,25 @@ fn settings_that_make_no_sense_are_refused() {
     let long = vec![b'#'; 100_000];
     let error = bench.refused(&bench.folder("long", &[INDEX_FILE, ("manifest.toml", &long)]));
     assert!(matches!(error, ImportError::Entry { source: EntryError::Length, .. }), "{error}");
+}
+
+#[test]
+fn a_pack_needs_neither_a_page_nor_an_agent() {
+    let bench = Bench::new();
+    let map = ("map.txt", &b"#..#"[..]);
+    let pack = |name: &str, toml: &str| {
+        import(&bench.folder(name, &[map, ("manifest.toml", toml.as_bytes())]), &bench.shelf)
+            .map(|staged| staged.program().manifest().pack.clone())
+    };
+    let dungeon = "dungeon".parse::<ProgramName>().unwrap();
+    let for_levels = pack("hills", "[parlor.pack]\nfor = \"dungeon\"\nlevels = [1, 9]\n").unwrap();
+    let levels = Levels::new(1, 9).ok();
+    assert_eq!(for_levels, Some(Pack { program: dungeon.clone(), levels }));
+    let for_all = pack("plains", "[parlor.pack]\nfor = \"dungeon\"\ncolour = \"green\"\n").unwrap();
+    assert_eq!(for_all, Some(Pack { program: dungeon, levels: None }));
+    // What only looks like a program from outside.
+    assert!(matches!(pack("notes", "name = \"Notes\"\n"), Err(ImportError::NoIndex)));
+    assert_eq!(fs::read_dir(bench.shelf.root()).unwrap().count(), 0, "nothing is left behind");
 }
 
 #[test]

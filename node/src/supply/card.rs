@@ -15,7 +15,7 @@ use parlor_proto::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::library::{self, LibraryError, entry_of};
+use super::library::{self, LibraryError};
 use crate::{
     billing::OutboxError,
     clock,
@@ -107,7 +107,7 @@ pub async fn read(context: &Context, file: &Path) -> Result<CardContent, CardErr
     let origin = right.as_ref().map(|right| right.ticket().origin);
     let mine = right.filter(|right| right.holder() == context.me() && right.slot().is_none());
     let mut write = context.store.write().await?;
-    context.store.put_program(&mut write, &entry_of(&bundle, origin)).await?;
+    library::put(context, &mut write, &bundle, origin).await?;
     if let Some(right) = &mine {
         // The same card again (a preloaded one at every start) is no other reception.
         if context.store.add_ledger(&mut write, &Ledger::new(right.ticket().clone()), now).await? {

@@ -18,8 +18,7 @@ use parlor_proto::{
 use tokio::sync::watch;
 
 use super::{
-    library::entry_of,
-    origin,
+    library, origin,
     transfer::{self, Progress, TransferError},
 };
 use crate::{
@@ -219,7 +218,7 @@ impl Supplies {
         context.store.put_supply(&mut write, supply).await?;
         if let (Some(ticket), Some(bundle)) = (held, &bundle) {
             let origin = Some(ticket.origin).filter(|origin| *origin != context.me());
-            context.store.put_program(&mut write, &entry_of(bundle, origin)).await?;
+            library::put(context, &mut write, bundle, origin).await?;
             context.store.add_ledger(&mut write, &Ledger::new(ticket.clone()), now).await?;
         }
         for SupplyOutput::Receipt(item) in outputs {

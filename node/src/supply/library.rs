@@ -11,7 +11,7 @@ use crate::{
     clock,
     context::{Context, Event},
     program::{self, ImportError},
-    store::{Bundle, BundleError, LibraryEntry, StoreError},
+    store::{Bundle, BundleError, LibraryEntry, StoreError, Transaction},
 };
 
 /// Why the library cannot do something.
@@ -48,21 +48,31 @@ pub async fn import_into_library(
 /// Notes in the database that a whole bundle is in the library.
 pub async fn note(context: &Context, bundle: &Bundle, origin: Option<PeerId>) -> Result<(), StoreError> {
     let mut write = context.store.write().await?;
-    context.store.put_program(&mut write, &entry_of(bundle, origin)).await?;
+    put(context, &mut write, bundle, origin).await?;
     write.commit().await?;
     context.tell(Event::Changed);
     Ok(())
 }
 
-/// The library's entry for a whole bundle.
-#[must_use]
-pub fn entry_of(bundle: &Bundle, origin: Option<PeerId>) -> LibraryEntry {
-    LibraryEntry {
-        program: bundle.program().id(),
-        name: bundle.program().manifest().name.to_string(),
+/// Puts a whole bundle into the library, with what it is content for if it is a pack.
+pub async fn put(
+    context: &Context,
+    write: &mut Transaction,
+    bundle: &Bundle,
+    origin: Option<PeerId>,
+) -> Result<(), StoreError> {
+    let (program, manifest) = (bundle.program(), bundle.program().manifest());
+    let entry = LibraryEntry {
+        program: program.id(),
+        name: manifest.name.to_string(),
         origin,
         kept: true,
         added_at: clock::now(),
+    };
+    context.store.put_program(write, &entry).await?;
+    match &manifest.pack {
+        Some(pack) => context.store.put_pack(write, program, pack).await,
+        None => Ok(()),
     }
 }
 
@@ -107,7 +117,7 @@ pub async fn preload(context: &Context, dir: &Path) -> std::io::Result<()> {
             |extension: &str| path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension));
         let taken = if is("card") {
             super::card::read(context, &path).await.map(|_| ()).map_err(|error| error.to_string())
-        } else if is("xdc") || path.join("index.html").is_file() {
+        } else if is("xdc") || program::may_be_program(&path) {
             import_into_library(context, &path, None).await.map(|_| ()).map_err(|error| error.to_string())
         } else {
             continue;

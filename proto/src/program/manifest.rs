@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     CHUNK_SIZE, Chunk, ChunkIndex, ChunkSet, FilePath, FilePathError, MAX_FILES, MAX_MANIFEST_SIZE,
-    MAX_PROGRAM_SIZE, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, find_collision,
+    MAX_PROGRAM_SIZE, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, Pack, ProgramName, find_collision,
     is_display_text, wire,
 };
 use crate::ids::{ChunkHash, ProgramId};
@@ -150,6 +150,8 @@ pub struct Manifest {
     pub copies: CopiesRule,
     /// What its agents ask for.
     pub agent: AgentWishes,
+    /// What it is content for, if it is a pack.
+    pub pack: Option<Pack>,
     /// The files, in the order of their paths' bytes.
     pub files: Vec<FileEntry>,
 }

@@ -12,6 +12,7 @@
 mod chunks;
 mod manifest;
 mod name;
+mod pack;
 mod path;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ pub use name::{
     MAX_NAME_LEN, MAX_SUMMARY_LEN, MAX_TITLE_LEN, MAX_VERSION_LEN, ProgramName, ProgramNameError,
     is_display_text,
 };
+pub use pack::{Levels, LevelsError, Pack};
 pub use path::{FilePath, FilePathError, MAX_COMPONENT_LEN, MAX_DEPTH, MAX_PATH_LEN, find_collision};
 
 /// Size of every chunk but a file's last, bytes.

@@ -23,6 +23,7 @@ fn manifest(files: Vec<FileEntry>) -> Manifest {
         summary: Some("Talk to each other.".into()),
         copies: CopiesRule::Range { min: 1, max: 8 },
         agent: AgentWishes::default(),
+        pack: None,
         files,
     }
 }
@@ -178,6 +179,67 @@ fn copies_are_allowed_as_the_rule_says() {
     }
 }
 
+/// `pack` of a manifest for the program "dungeon", as it stands in the bytes, with these levels.
+fn pack_key(levels: &[u8]) -> Vec<u8> {
+    [b"\x64pack\xa2\x63for\x67dungeon\x66levels", levels].concat()
+}
+
+fn dungeon_pack() -> Pack {
+    Pack { program: "dungeon".parse().unwrap(), levels: Some(Levels::new(1, 9).unwrap()) }
+}
+
+#[test]
+fn a_pack_is_one_key_more_and_all_else_has_the_bytes_that_it_ever_had() {
+    let golden = fixture(include_str!("../../fixtures/program/manifest.hex"));
+    let plain = Program::new(small()).unwrap();
+    assert_eq!((plain.bytes(), &plain.manifest().pack), (golden.as_slice(), &None));
+
+    let pack = Program::new(Manifest { pack: Some(dungeon_pack()), ..small() }).unwrap();
+    // Before the files, which come last; and the map has an entry more.
+    let at = golden.windows(6).position(|bytes| bytes == b"\x65files").unwrap();
+    let mut expected = [&golden[..at], &pack_key(b"\x82\x01\x09"), &golden[at..]].concat();
+    expected[0] += 1;
+    assert_eq!(hex::encode(pack.bytes()), hex::encode(&expected));
+    assert_ne!(pack.id(), plain.id());
+    assert_eq!(Program::decode(expected).unwrap(), pack);
+
+    let for_all = Pack { levels: None, ..dungeon_pack() };
+    let for_all = Program::new(Manifest { pack: Some(for_all), ..small() }).unwrap();
+    assert_eq!(Program::decode(for_all.bytes().to_vec()).unwrap(), for_all);
+}
+
+#[test]
+fn a_pack_with_odd_levels_or_for_no_name_is_refused() {
+    let program = Program::new(Manifest { pack: Some(dungeon_pack()), ..small() }).unwrap();
+    let bytes = program.bytes();
+    let with = |was: &[u8], is: &[u8]| {
+        let at = bytes.windows(was.len()).position(|bytes| bytes == was).unwrap();
+        Program::decode([&bytes[..at], is, &bytes[at + was.len()..]].concat())
+    };
+    let levels = b"\x82\x01\x09";
+    assert_eq!(
+        with(levels, b"\x82\x03\x03").unwrap().manifest().pack.as_ref().unwrap().levels,
+        Levels::new(3, 3).ok()
+    );
+    for odd in [
+        &b"\x82\x09\x01"[..],              // the wrong way round
+        b"\x81\x01",                       // one
+        b"\x83\x01\x02\x03",               // three
+        b"\x82\x20\x01",                   // below zero
+        b"\x82\x01\x1b\0\0\0\x01\0\0\0\0", // more than 32 bits
+        b"\x61x",
+    ] {
+        let refused = with(levels, odd);
+        assert!(matches!(refused, Err(ManifestError::Malformed(_))), "{odd:x?}: {refused:?}");
+    }
+    for odd in [&b"\x60"[..], b"\x67Dungeon", b"\x62..", b"\x65a/b/c"] {
+        let refused = with(b"\x67dungeon", odd);
+        assert!(matches!(refused, Err(ManifestError::Malformed(_))), "{odd:x?}: {refused:?}");
+    }
+    assert!(with(&pack_key(levels), b"\x64pack\xa0").is_err(), "for nothing");
+    assert_eq!(Levels::new(2, 1), Err(LevelsError));
+}
+
 #[test]
 fn chunks_are_numbered_over_all_files() {
     let size = u64::from(CHUNK_SIZE);
@@ -321,13 +383,16 @@ fn any_manifest() -> impl Strategy<Value = Manifest> {
             files.sort_by(|a, b| a.path.cmp(&b.path));
             let copies = CopiesRule::between(min, max).unwrap_or(CopiesRule::Free);
             let agent = AgentWishes { memory: Some(files.len() as u64), ..AgentWishes::default() };
+            let name: ProgramName = name.parse().unwrap();
+            let pack = Pack { program: name.clone(), levels: Levels::new(min, max).ok() };
             Manifest {
-                name: name.parse().unwrap(),
+                name,
                 title,
                 version: "1".into(),
                 summary: None,
                 copies,
                 agent,
+                pack: Some(pack),
                 files,
             }
         },

@@ -13,7 +13,7 @@ use cbor4ii::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentWishes, CopiesRule, CopiesRuleError, FileEntry, FilePath, MAX_FILES, Manifest, ManifestError,
+    AgentWishes, CopiesRule, CopiesRuleError, FileEntry, FilePath, MAX_FILES, Manifest, ManifestError, Pack,
     ProgramName, Role,
 };
 use crate::ids::ChunkHash;
@@ -55,6 +55,8 @@ struct Wire {
     copies: CopiesRule,
     #[serde(default, skip_serializing_if = "AgentWishes::is_empty")]
     agent: AgentWishes,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pack: Option<Pack>,
     files: Vec<File>,
 }
 
@@ -112,6 +114,7 @@ pub(super) fn encode(manifest: &Manifest) -> Vec<u8> {
         summary: manifest.summary.clone(),
         copies: manifest.copies,
         agent: manifest.agent.clone(),
+        pack: manifest.pack.clone(),
         files: manifest.files.iter().map(file).collect(),
     };
     cbor4ii::serde::to_vec(Vec::new(), &wire).expect("texts, numbers and bytes are written to memory")
@@ -133,6 +136,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Manifest, ManifestError> {
         summary: wire.summary,
         copies: wire.copies,
         agent: wire.agent,
+        pack: wire.pack,
         files: wire.files.into_iter().map(file).collect::<Result<_, _>>()?,
     })
 }

@@ -4,9 +4,9 @@ use std::{fs, path::Path};
 
 use parlor_tests::{
     browser::Browser,
-    cast::{Cast, join, member},
-    node::Node,
-    programs::{agent_by_hand, example, with_agent},
+    cast::{Cast, host, join, member},
+    node::{Node, items},
+    programs::{agent_by_hand, example, pack, with_agent},
     watch::Watch,
 };
 
@@ -238,4 +238,77 @@ fn a_late_member_gets_the_agent_and_what_was_said() {
     cast.members[1].wait_state(&session, "running");
     let watch = cast.members[1].watch(&session);
     wait_line(&watch, "ann: before you came");
+}
+
+/// For `input`: writes of each pack that is here its name and what is in its `map.txt`, and then a dot.
+const LOOKS: [(&str, &str); 2] = [
+    ("extra", r#"(data (i32.const 1024) "map.txt.")"#),
+    (
+        "input",
+        "(call $packs (i32.const 64))
+        (local.set $text (i32.load (i32.const 64)))
+        (local.set $length (i32.load (i32.const 68)))
+        (block $done (loop $next
+            (br_if $done (i32.eqz (local.get $length)))
+            (call $line (i32.load offset=8 (local.get $text)) (i32.load offset=12 (local.get $text)))
+            (call $pack-read (i32.load (local.get $text)) (i32.load offset=4 (local.get $text))
+                (i32.const 1024) (i32.const 7) (i64.const 0) (i32.const 100) (i32.const 64))
+            (call $line (i32.load (i32.const 68)) (i32.load (i32.const 72)))
+            (local.set $text (i32.add (local.get $text) (i32.const 48)))
+            (local.set $length (i32.sub (local.get $length) (i32.const 1)))
+            (br $next)))
+        (call $line (i32.const 1031) (i32.const 1))",
+    ),
+];
+
+/// What the agent of this node writes when it looks: up to the dot that ends it, which is the `time`th.
+fn look(node: &Node, session: &str, time: usize) -> Vec<String> {
+    let watch = node.watch(session);
+    node.run(&["send", session, "look"]);
+    watch.wait_until("all that it sees", |seen| {
+        let lines: Vec<_> = seen.iter().filter_map(|line| line["text"].as_str().map(str::to_owned)).collect();
+        let looks: Vec<_> = lines.split(|line| line == ".").map(<[String]>::to_vec).collect();
+        (looks.len() > time).then(|| looks[time - 1].clone())
+    })
+}
+
+#[test]
+fn an_agent_sees_the_packs_for_its_program_on_its_own_node_until_they_are_removed() {
+    let cast = Cast::gather(&["ann"]);
+    let ann = &cast.members[0];
+    let dir = cast.world.path();
+    let hills = pack(dir, "hills", "for = \"dungeon\"\nlevels = [1, 9]", "up and down");
+    let streets = pack(dir, "streets", "for = \"city\"", "straight on");
+    for (path, name) in [(&hills, "hills"), (&streets, "streets")] {
+        cast.publish(path, &["--copies", "1"]);
+        ann.run(&["get", "origin", name]);
+    }
+    let programs = ann.run(&["programs"]);
+    let said = |name: &str| {
+        let found = items(&programs, "programs").iter().find(|one| one["name"] == name);
+        found.unwrap_or_else(|| panic!("{programs:#}"))["pack"].clone()
+    };
+    assert_eq!(said("hills"), serde_json::json!({"for": "dungeon", "levels": [1, 9]}));
+    assert_eq!(said("streets"), serde_json::json!({"for": "city", "levels": null}));
+
+    let session = cast.run(&with_agent(dir, "dungeon", &agent_by_hand(&LOOKS)));
+    assert_eq!(look(ann, &session, 1), ["hills", "up and down"]);
+    assert_eq!(look(&cast.host, &session, 1), [""; 0], "it is on the member's node alone");
+    ann.run(&["program", "remove", "hills"]);
+    assert_eq!(look(ann, &session, 2), [""; 0]);
+}
+
+#[test]
+fn a_preloaded_pack_is_seen_as_one_that_was_got() {
+    let cast = Cast::gather(&[]);
+    let preload = cast.world.file("preload");
+    fs::create_dir(&preload).expect("a directory");
+    let _ = pack(&preload, "hills", "for = \"dungeon\"", "up and down");
+    let _ = with_agent(&preload, "dungeon", &agent_by_hand(&LOOKS));
+    let directory = preload.to_string_lossy().into_owned();
+    let ann = cast.world.setup("ann").args(&[&"--preload", &directory]).up();
+    let session = host(&ann, "dungeon", &[]);
+    ann.run(&["start", &session]);
+    ann.wait_state(&session, "running");
+    assert_eq!(look(&ann, &session, 1), ["hills", "up and down"]);
 }

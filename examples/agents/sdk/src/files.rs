@@ -21,10 +21,15 @@ pub fn read(path: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
 /// All of a file. It has to fit the agent's memory.
 #[must_use]
 pub fn read_all(path: &str) -> Option<Vec<u8>> {
-    let mut whole = read(path, 0, MAX_READ)?;
+    whole(|offset| read(path, offset, MAX_READ))
+}
+
+/// A whole file, of parts of [`MAX_READ`] bytes; the last one has fewer.
+pub(crate) fn whole(part: impl Fn(u64) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
+    let mut whole = part(0)?;
     let mut full = whole.len() == MAX_READ as usize;
     while full {
-        let part = read(path, whole.len() as u64, MAX_READ)?;
+        let part = part(whole.len() as u64)?;
         full = part.len() == MAX_READ as usize;
         whole.extend_from_slice(&part);
     }

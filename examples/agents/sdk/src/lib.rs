@@ -1,12 +1,12 @@
 //! Write agents for Parlor programs in Rust.
 //!
 //! For: [`Agent`], the trait of what happens to an agent; [`export!`], which makes a component of it; and what an agent
-//! can do: [`group`], [`store`], [`files`], [`output`], [`system`]. Not for: the page of a program, which has the webxdc
-//! API in JavaScript.
+//! can do: [`group`], [`store`], [`files`], [`packs`], [`output`], [`system`]. Not for: the page of a program, which has
+//! the webxdc API in JavaScript.
 //!
 //! The idea: an agent is a value that events happen to, one after the other. It starts as its `Default`, and lives as
 //! long as the session runs on this node. Between two events it does not run: there are no threads and nothing to wait
-//! for. It reaches the group, a small store, the program's files and the terminal, and nothing else.
+//! for. It reaches the group, a small store, the program's files and packs and the terminal, and nothing else.
 //!
 //! # An agent
 //!
@@ -73,6 +73,7 @@ pub mod files;
 pub mod group;
 pub mod output;
 mod pace;
+pub mod packs;
 pub mod store;
 pub mod system;
 

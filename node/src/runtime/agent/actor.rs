@@ -7,7 +7,7 @@
 //! ever happens to an agent twice at the same time. It ends on its agent's first fault. It does not outlive its last
 //! handle: then it is dropped where it stands.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 
-use super::{Code, Event, Limits, Sandbox, Stopped, Surroundings, guest::Guest, instance::Instance};
+use super::{Event, Limits, Sandbox, Stopped, Surroundings, guest::Guest, instance::Instance};
 
 /// What waits for an agent, at most; then whoever tells it something waits too, or drops it.
 const QUEUE: usize = 256;
@@ -133,7 +133,7 @@ impl Agent {
 
 /// What an agent starts with.
 pub(super) struct Beginning {
-    pub(super) code: Code,
+    pub(super) component: PathBuf,
     pub(super) surroundings: Arc<dyn Surroundings>,
     pub(super) limits: Limits,
     pub(super) state: Option<Vec<u8>>,
@@ -160,7 +160,8 @@ async fn run(
     beginning: Beginning,
     mut commands: mpsc::Receiver<Command>,
 ) -> Result<(), Stopped> {
-    let Beginning { code, surroundings, limits, state } = beginning;
+    let Beginning { component, surroundings, limits, state } = beginning;
+    let code = sandbox.loader().load(&sandbox, &component).await?;
     let guest = Guest::new(surroundings, &limits, true);
     let mut instance = Instance::new(&sandbox, &code, guest, &limits).await?;
     instance.start(state).await?;

@@ -11,7 +11,7 @@
 use std::{
     fs::File,
     io::{self, Read as _, Seek as _, SeekFrom},
-    path::Path,
+    path::{Path, PathBuf},
     sync::PoisonError,
     time::Instant,
 };
@@ -26,7 +26,7 @@ use super::{
     guest::Guest,
     pace::Verdict,
     text::shown,
-    world::{files, group, output, store, system, types},
+    world::{files, group, output, packs, store, system, types},
 };
 
 /// The most random bytes a call.
@@ -123,18 +123,42 @@ impl store::Host for Guest {
 
 impl files::Host for Guest {
     fn entries(&mut self) -> Vec<files::Entry> {
-        self.surroundings.files().into_iter().map(|(path, size)| files::Entry { path, size }).collect()
+        entries(self.surroundings.files())
     }
 
     async fn read(&mut self, path: String, offset: u64, length: u32) -> Option<Vec<u8>> {
         let file = self.surroundings.file(&path)?;
-        let read = tokio::task::spawn_blocking(move || read(&file, offset, length.min(MAX_READ)));
-        match read.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
-            Ok(read) => Some(read),
-            Err(error) => {
-                tracing::warn!(path = ?shown(&path, MAX_LINE), %error, "a file of a program's cannot be read");
-                None
-            }
+        part_of(file, &path, offset, length).await
+    }
+}
+
+impl packs::Host for Guest {
+    async fn all(&mut self) -> Vec<packs::Pack> {
+        self.surroundings.packs().await.into_iter().map(Into::into).collect()
+    }
+
+    async fn files(&mut self, pack: String) -> Vec<files::Entry> {
+        entries(self.surroundings.pack_files(&pack).await)
+    }
+
+    async fn read(&mut self, pack: String, path: String, offset: u64, length: u32) -> Option<Vec<u8>> {
+        let file = self.surroundings.pack_file(&pack, &path).await?;
+        part_of(file, &path, offset, length).await
+    }
+}
+
+fn entries(files: Vec<(String, u64)>) -> Vec<files::Entry> {
+    files.into_iter().map(|(path, size)| files::Entry { path, size }).collect()
+}
+
+/// Part of a file that is known to the agent by this path.
+async fn part_of(file: PathBuf, path: &str, offset: u64, length: u32) -> Option<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(move || read(&file, offset, length.min(MAX_READ)));
+    match read.await.unwrap_or_else(|panic| Err(io::Error::other(panic))) {
+        Ok(read) => Some(read),
+        Err(error) => {
+            tracing::warn!(path = ?shown(path, MAX_LINE), %error, "a file of a program's cannot be read");
+            None
         }
     }
 }

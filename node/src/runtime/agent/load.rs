@@ -13,16 +13,13 @@ use std::{
     fs::{self, File, Metadata},
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use blake3::Hash;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::{sync::Semaphore, task::block_in_place};
 use wasmtime::{Cache, component::Component};
 
 use super::{guest::Guest, limits::MAX_COMPONENT, sandbox::Sandbox, text::shown, world::AgentPre};
@@ -34,8 +31,8 @@ const MAX_KNOWN: usize = 64;
 /// A file that has not changed for so long before it was read has another stamp after its next change. (The clock of a
 /// file system may tick every few milliseconds only.)
 const SETTLED: Duration = Duration::from_secs(1);
-/// How long a component may wait for others and compile.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a component may wait for others and compile. (What compiles cannot be stopped; but nobody waits for it.)
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 /// The longest reason that is shown, bytes.
 const MAX_REASON: usize = 512;
 /// What a component begins with: WebAssembly's mark, then the layer.
@@ -102,7 +99,7 @@ impl Stamp {
 
 /// Makes code.
 pub(super) struct Loader {
-    turn: Arc<Semaphore>,
+    turn: Semaphore,
     kept: Mutex<VecDeque<(Hash, Code)>>,
     known: Mutex<VecDeque<(Stamp, Hash)>>,
     #[cfg_attr(not(test), expect(dead_code, reason = "only tests look at it; the engine has its own"))]
@@ -111,7 +108,7 @@ pub(super) struct Loader {
 
 impl Loader {
     pub(super) fn new(cache: Cache) -> Self {
-        Self { turn: Arc::new(Semaphore::new(1)), kept: Mutex::default(), known: Mutex::default(), cache }
+        Self { turn: Semaphore::new(1), kept: Mutex::default(), known: Mutex::default(), cache }
     }
 
     #[cfg(test)]
@@ -124,30 +121,24 @@ impl Loader {
         self.known_hash(component).is_ok_and(|hash| hash.is_some())
     }
 
-    /// See [`Sandbox::load`].
-    pub(super) async fn load(&self, sandbox: &Sandbox, component: PathBuf) -> Result<Code, LoadError> {
-        // One look at a local file is quicker than asking another thread for it.
-        if let Some(code) = self.known_hash(&component)?.and_then(|hash| self.find(hash)) {
+    /// See [`Sandbox::load`]; for tasks on the sandbox's threads.
+    pub(super) async fn load(&self, sandbox: &Sandbox, component: &Path) -> Result<Code, LoadError> {
+        // One look at a local file is quicker than making room for it.
+        if let Some(code) = self.known_hash(component)?.and_then(|hash| self.find(hash)) {
             return Ok(code);
         }
-        let unless_compiled = move |sandbox: &Sandbox| {
-            let loader = sandbox.loader();
-            let (bytes, hash) = loader.read(&component)?;
-            // If it is nobody else's turn, it is this one's.
-            let turn = Arc::clone(&loader.turn).try_acquire_owned();
-            match (loader.find(hash), turn) {
-                (Some(code), _) => Ok(Ok(code)),
-                (None, Ok(turn)) => compile_once(sandbox, hash, &bytes, turn).map(Ok),
-                (None, Err(_)) => Ok(Err((bytes, hash))),
-            }
-        };
-        let patient = async {
-            match blocking(sandbox, unless_compiled).await? {
-                Ok(code) => Ok(code),
-                Err((bytes, hash)) => self.wait_and_compile(sandbox, hash, bytes).await,
-            }
-        };
-        timeout(PATIENCE, patient).await.unwrap_or(Err(LoadError::Slow))
+        let (bytes, hash) = block_in_place(|| self.read(component))?;
+        if let Some(code) = self.find(hash) {
+            return Ok(code);
+        }
+        // Never closed.
+        let _turn = self.turn.acquire().await.map_err(|_| LoadError::Broken)?;
+        if let Some(code) = self.find(hash) {
+            return Ok(code);
+        }
+        let code = block_in_place(|| compile(sandbox, &bytes))?;
+        self.keep(hash, code.clone());
+        Ok(code)
     }
 
     /// A file's bytes; if its next change will show, it is known from now on.
@@ -170,20 +161,6 @@ impl Loader {
         Ok(lock(&self.known).iter().find(|(of, _)| *of == stamp).map(|(_, hash)| *hash))
     }
 
-    async fn wait_and_compile(
-        &self,
-        sandbox: &Sandbox,
-        hash: Hash,
-        bytes: Vec<u8>,
-    ) -> Result<Code, LoadError> {
-        // Never closed.
-        let turn = Arc::clone(&self.turn).acquire_owned().await.map_err(|_| LoadError::Broken)?;
-        if let Some(code) = self.find(hash) {
-            return Ok(code);
-        }
-        blocking(sandbox, move |sandbox| compile_once(sandbox, hash, &bytes, turn)).await
-    }
-
     fn find(&self, hash: Hash) -> Option<Code> {
         let mut kept = lock(&self.kept);
         let place = kept.iter().position(|(of, _)| *of == hash)?;
@@ -204,15 +181,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Work that does not yield, on the sandbox's threads.
-async fn blocking<T: Send + 'static>(
-    sandbox: &Sandbox,
-    work: impl FnOnce(&Sandbox) -> Result<T, LoadError> + Send + 'static,
-) -> Result<T, LoadError> {
-    let its = sandbox.clone();
-    sandbox.threads().spawn_blocking(move || work(&its)).await.unwrap_or(Err(LoadError::Broken))
-}
-
 fn read(component: &Path) -> Result<(Vec<u8>, Stamp), LoadError> {
     let file = File::open(component)?;
     let stamp = Stamp::of(&file.metadata()?);
@@ -227,18 +195,6 @@ fn read(component: &Path) -> Result<(Vec<u8>, Stamp), LoadError> {
         return Err(LoadError::TooLarge(bytes.len() as u64));
     }
     Ok((bytes, stamp))
-}
-
-/// What was made is there for whoever is next, also if nobody waits for it any more.
-fn compile_once(
-    sandbox: &Sandbox,
-    hash: Hash,
-    bytes: &[u8],
-    _turn: OwnedSemaphorePermit,
-) -> Result<Code, LoadError> {
-    let code = compile(sandbox, bytes)?;
-    sandbox.loader().keep(hash, code.clone());
-    Ok(code)
 }
 
 fn compile(sandbox: &Sandbox, bytes: &[u8]) -> Result<Code, LoadError> {

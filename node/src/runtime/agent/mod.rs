@@ -52,6 +52,8 @@ pub const MAX_STATE: usize = 1 << 20;
 pub const MAX_KEY: usize = 256;
 /// The longest value, bytes.
 pub const MAX_VALUE: usize = 1 << 20;
+/// How many packs an agent is told of, at most: the newest.
+pub const MAX_PACKS: u32 = 256;
 /// The longest line for the terminal, bytes.
 pub const MAX_LINE: usize = 4096;
 
@@ -130,6 +132,21 @@ pub enum Scope {
     User,
 }
 
+/// A program that is content for the agent's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// By content.
+    pub id: String,
+    /// Its own name.
+    pub name: String,
+    /// As its origin writes it.
+    pub version: String,
+    /// Who supplied it; `None` for what the user brought.
+    pub origin: Option<String>,
+    /// From which level to which; without, for all.
+    pub levels: Option<(u32, u32)>,
+}
+
 /// Why something was not said to the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SayError {
@@ -178,6 +195,12 @@ pub trait Surroundings: Send + Sync + 'static {
     fn files(&self) -> Vec<(String, u64)>;
     /// Where one of them is.
     fn file(&self, path: &str) -> Option<PathBuf>;
+    /// The packs for the program that are here, newest first, at most [`MAX_PACKS`].
+    fn packs(&self) -> BoxFuture<'_, Vec<Pack>>;
+    /// The files of one of them that this part may have, with their sizes, in order; none if there is no such pack.
+    fn pack_files<'a>(&'a self, pack: &'a str) -> BoxFuture<'a, Vec<(String, u64)>>;
+    /// Where one of those is.
+    fn pack_file<'a>(&'a self, pack: &'a str, path: &'a str) -> BoxFuture<'a, Option<PathBuf>>;
     /// A line for the user; without control characters, at most [`MAX_LINE`] bytes.
     fn line(&self, text: String);
     /// JSON for the page on this node.

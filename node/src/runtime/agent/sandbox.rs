@@ -14,7 +14,10 @@ use std::{
     thread,
 };
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    time::timeout,
+};
 use tokio_util::task::AbortOnDropHandle;
 use wasmtime::{Cache, CacheConfig, Config, Engine, OptLevel, Strategy, component::Linker};
 
@@ -24,7 +27,7 @@ use super::{
     actor::{self, Beginning},
     guest::Guest,
     instance::Instance,
-    load::Loader,
+    load::{Loader, PATIENCE},
     ticker::{Busy, Ticker},
     world,
 };
@@ -95,7 +98,12 @@ impl Sandbox {
     ///
     /// See [`LoadError`].
     pub async fn load(&self, component: PathBuf) -> Result<Code, LoadError> {
-        self.loader().load(self, component).await
+        let sandbox = self.clone();
+        let load = self.threads().spawn(async move { sandbox.loader().load(&sandbox, &component).await });
+        match timeout(PATIENCE, AbortOnDropHandle::new(load)).await {
+            Ok(loaded) => loaded.unwrap_or(Err(LoadError::Broken)),
+            Err(_) => Err(LoadError::Slow),
+        }
     }
 
     /// Runs the automatic portion in an instance of its own.
@@ -118,16 +126,17 @@ impl Sandbox {
         AbortOnDropHandle::new(setup).await.unwrap_or(Err(Stopped::Broken))
     }
 
-    /// Starts an agent, with the state that it put aside last, if it did.
+    /// Starts an agent from its component, with the state that it put aside last, if it did. What is wrong with the
+    /// component is what the agent is stopped for.
     #[must_use]
     pub fn start(
         &self,
-        code: Code,
+        component: PathBuf,
         surroundings: Arc<dyn Surroundings>,
         limits: Limits,
         state: Option<Vec<u8>>,
     ) -> Agent {
-        actor::start(self.clone(), Beginning { code, surroundings, limits, state })
+        actor::start(self.clone(), Beginning { component, surroundings, limits, state })
     }
 
     pub(super) fn engine(&self) -> &Engine {

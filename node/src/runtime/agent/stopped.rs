@@ -1,14 +1,13 @@
 //! Why an agent does not run any more.
 //!
-//! For: [`Stopped`], whose text is shown to the user. Not for: components that cannot be loaded at all (see
-//! [`super::sandbox::LoadError`]).
+//! For: [`Stopped`], whose text is shown to the user. Not for: what is wrong with components (see [`LoadError`]).
 
 use std::time::Duration;
 
 use wasmtime::{Error, Trap};
 use wasmtime_wasi::I32Exit;
 
-use super::{guest::MAX_CALL, text::shown};
+use super::{LoadError, guest::MAX_CALL, text::shown};
 
 /// The longest reason of an agent's own that is shown, bytes.
 const MAX_REASON: usize = 512;
@@ -18,6 +17,9 @@ const TOO_MUCH: &str = "too much data is being copied";
 /// Why an agent was stopped: one line for the user, which goes on from the program's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stopped {
+    /// It could not even be begun: what [`LoadError`] says.
+    #[error("it cannot be loaded: {0}")]
+    Unloadable(String),
     /// Something took too long.
     #[error("it ran for more than {limit:?} on {on}")]
     Slow {
@@ -53,6 +55,12 @@ pub enum Stopped {
     /// Not the agent's fault.
     #[error("this node failed to run it")]
     Broken,
+}
+
+impl From<LoadError> for Stopped {
+    fn from(error: LoadError) -> Self {
+        Self::Unloadable(error.to_string())
+    }
 }
 
 impl Stopped {

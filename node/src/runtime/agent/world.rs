@@ -8,7 +8,7 @@
 // Generated code is not documented, and not ours to shape.
 #![allow(missing_docs, unreachable_pub)]
 
-use super::{Content, KeepError, Member, Readiness, SayError, Scope, Update};
+use super::{Content, KeepError, Member, Pack, Readiness, SayError, Scope, Update};
 
 wasmtime::component::bindgen!({
     path: "../proto/wit",
@@ -18,6 +18,7 @@ wasmtime::component::bindgen!({
         "parlor:agent/group.post": async | trappable,
         "parlor:agent/store": async,
         "parlor:agent/files.read": async,
+        "parlor:agent/packs": async,
         "parlor:agent/output": trappable,
     },
     exports: { default: async },
@@ -25,7 +26,7 @@ wasmtime::component::bindgen!({
 
 pub(super) use self::{
     exports::parlor::agent::events,
-    parlor::agent::{files, group, output, store, system, types},
+    parlor::agent::{files, group, output, packs, store, system, types},
 };
 
 impl From<Member> for types::Member {
@@ -69,6 +70,12 @@ impl From<KeepError> for store::Error {
             KeepError::Full => Self::Full,
             KeepError::Failed => Self::Failed,
         }
+    }
+}
+
+impl From<Pack> for packs::Pack {
+    fn from(Pack { id, name, version, origin, levels }: Pack) -> Self {
+        Self { id, name, version, origin, levels }
     }
 }
 

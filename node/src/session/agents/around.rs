@@ -1,4 +1,4 @@
-//! What is behind an agent's imports: the group, the store, the program's files, its user.
+//! What is behind an agent's imports: the group, the store, the program's files and packs, its user.
 
 use std::{
     path::PathBuf,
@@ -14,12 +14,12 @@ use parlor_proto::{identity::PeerId, ids::SessionId};
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::{Link, Part, Speaker};
+use super::{Link, Part, Speaker, packs::Packs};
 use crate::{
     context::{Context, Event},
     group::{Group, PostError, WeakGroup},
     runtime::{
-        agent::{Content, KeepError, Member, SayError, Scope, Surroundings},
+        agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings},
         web::UpdateContent,
     },
     store::{Bundle, StoreError, owner_of_session},
@@ -34,6 +34,7 @@ pub(in crate::session) struct Around {
     group: Option<(WeakGroup, mpsc::Sender<Bytes>)>,
     context: Arc<Context>,
     bundle: Arc<Bundle>,
+    packs: Packs,
     link: Arc<Link>,
     is_host: Arc<AtomicBool>,
     /// Whose the user's values are: the program's, whatever its version.
@@ -50,8 +51,9 @@ impl Around {
         (link, is_host): (Arc<Link>, Arc<AtomicBool>),
     ) -> Self {
         let user = format!("user:{origin}/{name}");
+        let packs = Packs::new(context, bundle.program().manifest().name.as_str());
         let context = Arc::clone(context);
-        Self { part: Part::Agent, session, group: None, context, bundle, link, is_host, user }
+        Self { part: Part::Agent, session, group: None, context, bundle, packs, link, is_host, user }
     }
 
     /// Now there is a group.
@@ -167,6 +169,18 @@ impl Surroundings for Around {
 
     fn file(&self, path: &str) -> Option<PathBuf> {
         self.bundle.file_path(path)
+    }
+
+    fn packs(&self) -> BoxFuture<'_, Vec<Pack>> {
+        self.packs.all().boxed()
+    }
+
+    fn pack_files<'a>(&'a self, pack: &'a str) -> BoxFuture<'a, Vec<(String, u64)>> {
+        self.packs.files(pack, self.part).boxed()
+    }
+
+    fn pack_file<'a>(&'a self, pack: &'a str, path: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        self.packs.file(pack, path, self.part).boxed()
     }
 
     fn line(&self, text: String) {

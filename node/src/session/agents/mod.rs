@@ -11,6 +11,7 @@
 
 mod around;
 mod link;
+mod packs;
 mod runner;
 
 use std::{

@@ -11,7 +11,7 @@ use super::{Around, Part, Speaker, link::Told, tell_stopped};
 use crate::{
     context::Context,
     group::Group,
-    runtime::agent::{Agent, Content, Event, Limits, LoadError, Stopped, Suspended, Update},
+    runtime::agent::{Agent, Content, Event, Limits, Stopped, Suspended, Update},
     store::{AgentState, StoreError, StoredUpdate},
 };
 
@@ -45,8 +45,6 @@ pub(super) struct Job {
 /// Why a part does not go on.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
-    #[error("it cannot be loaded: {0}")]
-    Load(#[from] LoadError),
     #[error(transparent)]
     Stopped(#[from] Stopped),
     #[error("its state cannot be kept: {0}")]
@@ -68,11 +66,11 @@ impl Job {
         let Some(group) = self.around.group() else { return Ok(()) };
         let (link, sandbox) = (self.around.link(), &self.context.sandbox);
         let (mut realtime, mut local) = (group.realtime(), link.realtime());
-        let code = sandbox.load(self.component.clone()).await?;
         let kept = self.context.store.agent_state(group.session(), self.part.as_str()).await?;
         let mut taken = kept.as_ref().map_or(0, |kept| kept.serial);
         let around = Arc::clone(&self.around);
-        let agent = sandbox.start(code, around, self.limits.clone(), kept.map(|kept| kept.state));
+        let component = self.component.clone();
+        let agent = sandbox.start(component, around, self.limits.clone(), kept.map(|kept| kept.state));
         let weak = group.downgrade();
         let mut newest = group.newest();
         newest.mark_changed();

@@ -37,6 +37,7 @@ impl Sample {
             summary: None,
             copies: CopiesRule::Free,
             agent: Default::default(),
+            pack: None,
             files: files.iter().zip(&contents).map(entry).collect(),
         };
         Self { program: Program::new(manifest).unwrap(), contents }

@@ -38,8 +38,26 @@
       (param "scope" $scope) (param "key" string) (param "value" (list u8))
       (result (result (error $error)))))))
   (import "parlor:agent/files@0.1.0" (instance $files
+    (type $entry' (record (field "path" string) (field "size" u64)))
+    (export "entry" (type $entry (eq $entry')))
     (export "read" (func
       (param "path" string) (param "offset" u64) (param "length" u32) (result (option (list u8)))))))
+  (alias export $files "entry" (type $entry))
+  (import "parlor:agent/packs@0.1.0" (instance $packs
+    (alias outer $agent $entry (type $entry'))
+    (export "entry" (type $entry (eq $entry')))
+    (type $pack' (record
+      (field "id" string)
+      (field "name" string)
+      (field "version" string)
+      (field "origin" (option string))
+      (field "levels" (option (tuple u32 u32)))))
+    (export "pack" (type $pack (eq $pack')))
+    (export "all" (func (result (list $pack))))
+    (export "files" (func (param "pack" string) (result (list $entry))))
+    (export "read" (func
+      (param "pack" string) (param "path" string) (param "offset" u64) (param "length" u32)
+      (result (option (list u8)))))))
   (import "parlor:agent/output@0.1.0" (instance $output
     (export "line" (func (param "text" string)))))
   {{imports}}
@@ -68,6 +86,9 @@
   (core func $get (canon lower (func $store "get") (memory $memory) (realloc $realloc)))
   (core func $set (canon lower (func $store "set") (memory $memory) (realloc $realloc)))
   (core func $read (canon lower (func $files "read") (memory $memory) (realloc $realloc)))
+  (core func $packs (canon lower (func $packs "all") (memory $memory) (realloc $realloc)))
+  (core func $pack-files (canon lower (func $packs "files") (memory $memory) (realloc $realloc)))
+  (core func $pack-read (canon lower (func $packs "read") (memory $memory) (realloc $realloc)))
   {{lowered}}
 
   ;; Addresses: 0 answers of the agent's own, 64 answers of the imports, 128 for `$tell`, from 1024 the test's.
@@ -79,6 +100,11 @@
     (import "host" "get" (func $get (param $scope i32) (param $key i32) (param $length i32) (param $answer i32)))
     (import "host" "set" (func $set (param $scope i32) (param i32 i32) (param i32 i32) (param $answer i32)))
     (import "host" "read" (func $read (param i32 i32) (param i64 i32) (param $answer i32)))
+    ;; A pack takes 48 bytes: id 0, name 8, version 16, origin 24 (28), levels 36 (40, 44). A file takes 16.
+    (import "host" "packs" (func $packs (param $answer i32)))
+    (import "host" "pack-files" (func $pack-files (param $pack i32) (param $length i32) (param $answer i32)))
+    (import "host" "pack-read"
+      (func $pack-read (param $pack i32) (param i32) (param i32 i32) (param i64 i32) (param $answer i32)))
     {{core-imports}}
     {{extra}}
     ;; Writes a line of one digit.
@@ -112,6 +138,9 @@
       (export "get" (func $get))
       (export "set" (func $set))
       (export "read" (func $read))
+      (export "packs" (func $packs))
+      (export "pack-files" (func $pack-files))
+      (export "pack-read" (func $pack-read))
       {{given}}))))
 
   (type $readiness (enum "ready" "go-on"))

@@ -6,7 +6,7 @@ use rand::Rng as _;
 
 use super::{
     super::{LoadError, Sandbox, limits::MAX_COMPONENT},
-    Stage, files_in,
+    Stage, fate, files_in,
     guest::{agent, echo},
     input, patient,
 };
@@ -68,8 +68,7 @@ async fn a_file_that_was_changed_behind_its_time_is_read_again() {
     std::fs::write(&path, &component).unwrap();
     File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
     assert!(!stage.sandbox.loader().knows(&path));
-    let code = stage.sandbox.load(path).await.unwrap();
-    let agent = stage.sandbox.start(code, stage.surroundings(), patient(), None);
+    let agent = stage.sandbox.start(path, stage.surroundings(), patient(), None);
     agent.tell(input("")).await.unwrap();
     assert_eq!(stage.line().await, "sheers");
 }
@@ -139,6 +138,17 @@ async fn what_is_malformed_is_refused() {
         assert!(line.starts_with("it is no WebAssembly component: "), "{line}");
         assert!(line.contains(why) && !line.contains('\n') && line.len() < 600, "{line}");
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_loaded_is_what_an_agent_is_stopped_for() {
+    let stage = Stage::new();
+    let path = stage.put("agent.wasm", b"(component)");
+    let agent = stage.sandbox.start(path, stage.surroundings(), patient(), None);
+    assert_eq!(
+        fate(&agent).await,
+        "it cannot be loaded: it is no WebAssembly component: it is not WebAssembly at all"
+    );
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod events;
 mod guest;
 mod hostile;
 mod loading;
+mod packs;
 mod room;
 mod wasi;
 
@@ -77,8 +78,13 @@ impl Stage {
     }
 
     async fn start_with(&self, component: &[u8], limits: Limits, state: Option<&[u8]>) -> Agent {
-        let code = self.load(component).await.unwrap();
-        self.sandbox.start(code, self.surroundings(), limits, state.map(<[u8]>::to_vec))
+        let path = self.folder.path().join(format!("{}.wasm", blake3::hash(component)));
+        // One that is being read stays as it is.
+        if !path.exists() {
+            std::fs::write(&path, component).unwrap();
+        }
+        self.sandbox.load(path.clone()).await.unwrap();
+        self.sandbox.start(path, self.surroundings(), limits, state.map(<[u8]>::to_vec))
     }
 
     /// The next line that the agent writes.

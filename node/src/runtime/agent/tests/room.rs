@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use crate::runtime::agent::{Content, KeepError, Member, SayError, Scope, Surroundings};
+use crate::runtime::agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings};
 
 /// See the module. Lines come out of the receiver that is made with it.
 pub(super) struct Room {
@@ -22,6 +22,8 @@ pub(super) struct Room {
     pub(super) posted: Mutex<Vec<Content>>,
     kept: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(super) file: Option<PathBuf>,
+    /// Each has that file too.
+    pub(super) packs: Vec<Pack>,
     /// Whether what is posted never gets anywhere.
     pub(super) is_stuck: bool,
 }
@@ -29,8 +31,8 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
         let (lines, written) = mpsc::unbounded_channel();
-        let (sent, posted, kept) = Default::default();
-        (Self { lines, sent, posted, kept, file: None, is_stuck: false }, written)
+        let (sent, posted, kept, packs) = Default::default();
+        (Self { lines, sent, posted, kept, file: None, packs, is_stuck: false }, written)
     }
 
     pub(super) fn bytes_kept(&self) -> usize {
@@ -99,6 +101,21 @@ impl Surroundings for Room {
 
     fn file(&self, path: &str) -> Option<PathBuf> {
         self.file.clone().filter(|_| path == "words.txt")
+    }
+
+    fn packs(&self) -> BoxFuture<'_, Vec<Pack>> {
+        async { self.packs.clone() }.boxed()
+    }
+
+    fn pack_files<'a>(&'a self, pack: &'a str) -> BoxFuture<'a, Vec<(String, u64)>> {
+        let is_known = self.packs.iter().any(|known| known.id == pack);
+        let file = ("words.txt".to_owned(), 1 << 40);
+        async move { Vec::from_iter(is_known.then_some(file)) }.boxed()
+    }
+
+    fn pack_file<'a>(&'a self, pack: &'a str, path: &'a str) -> BoxFuture<'a, Option<PathBuf>> {
+        let is_known = self.packs.iter().any(|known| known.id == pack);
+        async move { self.file(path).filter(|_| is_known) }.boxed()
     }
 
     fn line(&self, text: String) {
