@@ -156,7 +156,11 @@ fn an_agent_that_fills_its_store_is_told_that_it_is_full() {
     let ann = street.ann();
     let agent =
         agent_by_hand(&[("extra", r#"(data (i32.const 1032) "the store is full")"#), ("input", KEEP)]);
-    let session = street.cast.run(&with_agent(street.dir(), "keeps", &agent));
+    let program = with_agent(street.dir(), "keeps", &agent);
+    // Neither a slow disk nor a busy machine is to stop it before.
+    let wishes = "name = \"keeps\"\n[parlor.agent]\nevent_ms = 10000\nstore = 262144\n";
+    fs::write(program.join("manifest.toml"), wishes).expect("a file");
+    let session = street.cast.run(&program);
     let watch = ann.watch(&session);
     street.beside_the_neighbour(ann, "keeps", || ann.run(&["send", &session, "and it goes on"]));
     wait_line(&watch, "the store is full");

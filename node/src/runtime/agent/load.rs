@@ -127,7 +127,8 @@ impl Loader {
         if let Some(code) = self.known_hash(component)?.and_then(|hash| self.find(hash)) {
             return Ok(code);
         }
-        let (bytes, hash) = block_in_place(|| self.read(component))?;
+        // It takes no longer than an agent's turn, for which these threads are.
+        let (bytes, hash) = self.read(component)?;
         if let Some(code) = self.find(hash) {
             return Ok(code);
         }
