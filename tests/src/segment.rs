@@ -21,7 +21,7 @@ pub const INTERFACE: &str = "eth0";
 /// The switch, as an interface of the gateway.
 pub const SWITCH: &str = "lan";
 /// The last part of the gateway's addresses.
-const GATEWAY: u8 = 254;
+pub const GATEWAY: u8 = 254;
 
 /// Which addresses there are on a wire.
 #[derive(Debug, Clone, Copy, Default)]

@@ -83,33 +83,41 @@ impl Plan {
         self
     }
 
+    /// What somebody in a home is told of the relays.
+    #[must_use]
+    pub fn told(&self, nat: Nat) -> Vec<String> {
+        let addresses = self.relays.iter().map(|relay| relay.address(nat == Nat::Ipv6));
+        addresses.chain(self.strange.clone()).flat_map(|relay| ["--relay".to_owned(), relay]).collect()
+    }
+
+    /// A node on one of its machines, with more arguments.
+    #[must_use]
+    pub fn up(&self, name: &str, host: &Host, args: &[String]) -> Node {
+        let setup = Setup::by_default(name, self.world.file(name)).within(host.name());
+        args.iter().fold(setup, |setup, arg| setup.args(&[arg])).up()
+    }
+
     /// Starts everybody: in each of these homes the nodes with these names. The first of all is the session's host.
     #[must_use]
     pub fn stage(self, homes: &[(Nat, &[&str])]) -> Stage {
-        let Self { relays, strange, world, internet } = self;
-        let up = |name: &str, host: &Host, args: &[String]| {
-            let setup = Setup::by_default(name, world.file(name)).within(host.name());
-            args.iter().fold(setup, |setup, arg| setup.args(&[arg])).up()
-        };
         let mut hosts = Vec::new();
         let mut nodes = Vec::new();
         let mut built = Vec::new();
         for (nat, names) in homes {
-            let home = internet.home(*nat);
-            let addresses = relays.iter().map(|relay| relay.address(*nat == Nat::Ipv6));
-            let args: Vec<String> =
-                addresses.chain(strange.clone()).flat_map(|relay| ["--relay".to_owned(), relay]).collect();
+            let home = self.internet.home(*nat);
+            let args = self.told(*nat);
             for name in *names {
                 let host = home.host();
-                nodes.push(up(name, &host, &args));
+                nodes.push(self.up(name, &host, &args));
                 hosts.push(host);
             }
             built.push(home);
         }
-        let servers = [internet.host(), internet.host()];
+        let servers = [self.internet.host(), self.internet.host()];
         let [origin, billing] =
-            [("origin", &servers[0]), ("billing", &servers[1])].map(|(n, h)| up(n, h, &[]));
+            [("origin", &servers[0]), ("billing", &servers[1])].map(|(name, host)| self.up(name, host, &[]));
         let host = nodes.remove(0);
+        let Self { relays, world, internet, .. } = self;
         let cast = Cast { origin, billing, host, members: nodes, world, network: None };
         let stage = Stage { cast, relays, homes: built, hosts, servers, internet };
         stage.acquaint();

@@ -14,7 +14,7 @@ use libp2p::{
     identity::Keypair,
     mdns, memory_connection_limits,
     metrics::Registry,
-    noise, ping, relay, rendezvous,
+    noise, ping, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
     tcp, yamux,
 };
@@ -22,6 +22,7 @@ use parlor_proto::wire;
 
 use super::{
     gate::Gate,
+    points::Points,
     probe::Probe,
     request::Requests,
     serve::{RelayLimits, Serve},
@@ -62,7 +63,7 @@ pub(crate) struct Behaviour {
     relay: relay::client::Behaviour,
     dcutr: dcutr::Behaviour,
     autonat: autonat::v2::client::Behaviour,
-    pub(crate) rendezvous: rendezvous::client::Behaviour,
+    pub(crate) points: Points,
     serve: Toggle<Serve>,
     pub(crate) requests: Requests,
     pub(crate) streams: libp2p_stream::Behaviour,
@@ -96,7 +97,7 @@ impl Behaviour {
             relay,
             dcutr: dcutr::Behaviour::new(key.public().to_peer_id()),
             autonat: autonat::v2::client::Behaviour::default(),
-            rendezvous: rendezvous::client::Behaviour::new(key.clone()),
+            points: Points::new(),
             serve: setup.serve.as_ref().map(|limits| Serve::new(key, limits)).into(),
             requests: Requests::new(),
             streams: libp2p_stream::Behaviour::new(),

@@ -25,6 +25,7 @@ mod nodes;
 mod outlet;
 mod partners;
 mod paths;
+mod points;
 mod ports;
 mod probe;
 mod relays;
@@ -205,7 +206,7 @@ impl Overlay {
         let setup = behaviour::Setup { agent, mdns: config.mdns, memory: config.memory, serve };
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry);
-        let mut swarm = behaviour::swarm(key, &setup, &mut registry).map_err(StartError::Setup)?;
+        let mut swarm = behaviour::swarm(key.clone(), &setup, &mut registry).map_err(StartError::Setup)?;
         let meanwhile = listen::listen(&mut swarm, &config.listen, config.port).await?;
         announce.iter().for_each(|address| swarm.add_external_address(address.place()));
         let ports = if map_ports { Ports::map(swarm.listeners()) } else { Ports::default() };
@@ -217,7 +218,7 @@ impl Overlay {
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
         tokio::spawn(stream::accept(incoming, sink));
-        let driver = Driver::new(peer, swarm, outlet, relays, is_relay, metrics);
+        let driver = Driver::new(peer, key, swarm, outlet, relays, is_relay, metrics);
         tokio::spawn(driver.run(meanwhile, receiver, accepted, ports));
         Ok((Self { peer, commands, streams, registry: Arc::new(registry) }, events))
     }

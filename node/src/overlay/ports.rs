@@ -5,16 +5,25 @@
 
 use std::{
     collections::HashMap,
+    future::ready,
     net::{IpAddr, Ipv4Addr, SocketAddrV4},
     num::NonZeroU16,
+    time::Duration,
 };
 
 use futures::{
-    StreamExt as _,
-    stream::{BoxStream, SelectAll},
+    Stream, StreamExt as _,
+    future::join_all,
+    stream::{self, BoxStream, SelectAll},
 };
 use libp2p::{Multiaddr, multiaddr::Protocol};
 use tokio_stream::wrappers::WatchStream;
+
+/// How often a router that has opened no port is asked again: it may be another one by then.
+const AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// How long giving ports back takes at most.
+const CLOSING: Duration = Duration::from_secs(3);
 
 /// What a mapped port is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,12 +41,12 @@ pub(crate) struct Change {
     pub(crate) found: Option<Multiaddr>,
 }
 
-/// See the module. Ports are given back when this is dropped.
+/// See the module.
 #[derive(Default)]
 pub(crate) struct Ports {
     changes: SelectAll<BoxStream<'static, (Transport, Option<SocketAddrV4>)>>,
     known: HashMap<Transport, Multiaddr>,
-    _clients: Vec<portmapper::Client>,
+    clients: Vec<portmapper::Client>,
 }
 
 impl Ports {
@@ -54,12 +63,20 @@ impl Ports {
                 Transport::Tcp => portmapper::Protocol::Tcp,
             };
             let client = portmapper::Client::new(portmapper::Config { protocol, ..Default::default() });
-            client.update_local_port(port);
-            let changes = WatchStream::from_changes(client.watch_external_address());
-            mapped.changes.push(changes.map(move |address| (transport, address)).boxed());
-            mapped._clients.push(client);
+            mapped.clients.push(client.clone());
+            mapped.changes.push(addresses(client, port).map(move |address| (transport, address)).boxed());
         }
         mapped
+    }
+
+    /// Gives the ports back, which would stay open for hours.
+    pub(crate) async fn close(self) {
+        let closing = self.clients.iter().filter(|client| is_mapped(client)).map(|client| {
+            client.deactivate();
+            // What is asked next is answered after that.
+            client.probe()
+        });
+        let _closed = tokio::time::timeout(CLOSING, join_all(closing)).await;
     }
 
     /// The next change; none ever, where no port is mapped.
@@ -79,6 +96,29 @@ impl Ports {
             }
         }
     }
+}
+
+/// Whether a router has opened a port.
+fn is_mapped(client: &portmapper::Client) -> bool {
+    client.watch_external_address().borrow().is_some()
+}
+
+/// Where a port is mapped to, whenever that changes.
+fn addresses(
+    client: portmapper::Client,
+    port: NonZeroU16,
+) -> impl Stream<Item = Option<SocketAddrV4>> + Send {
+    let changes = WatchStream::from_changes(client.watch_external_address());
+    let asking = stream::unfold(client, move |client| async move {
+        if !is_mapped(&client) {
+            // The client remembers what the router speaks. Not knowing that, it would try UPnP alone.
+            let _spoken = client.probe().await;
+            client.update_local_port(port);
+        }
+        tokio::time::sleep(AGAIN).await;
+        Some((None, client))
+    });
+    stream::select(changes.map(Some), asking).filter_map(ready)
 }
 
 /// Of an interface that others may come in by.

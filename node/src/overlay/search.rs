@@ -16,9 +16,6 @@ use parlor_proto::identity::PeerId;
 const MAX_QUESTIONS: usize = 64;
 /// Points that are asked at the same time, or not asked any more, at most.
 const MAX_POINTS: usize = 64;
-/// Registrations that are asked for. A peer has one; but anybody may register under any name, so that a few others may
-/// be among them. With more it is no answer.
-pub(crate) const MAX_FOUND: usize = 8;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -45,6 +42,11 @@ impl Searches {
     /// What to ask this point now.
     pub(crate) fn question(&self, point: &PeerId) -> Option<PeerId> {
         self.open.get(point)?.front().copied()
+    }
+
+    /// Whom this point is asked about, or is to be.
+    pub(crate) fn questions(&self, point: &PeerId) -> Vec<PeerId> {
+        self.open.get(point).into_iter().flatten().copied().collect()
     }
 
     /// A point has answered its question: whom that was about.
@@ -99,6 +101,7 @@ mod tests {
         assert!(searches.ask(peer(0), peer(1)));
         assert!(!searches.ask(peer(0), peer(2)), "it waits its turn");
         assert!(!searches.ask(peer(0), peer(1)), "it is being asked already");
+        assert_eq!(searches.questions(&peer(0)), [peer(1), peer(2)]);
         assert_eq!(searches.question(&peer(0)), Some(peer(1)));
         assert_eq!(searches.answered(&peer(0)), Some(peer(1)));
         assert!(!searches.is_about(&peer(1)) && searches.is_about(&peer(2)));

@@ -6,8 +6,10 @@
 //! The idea: hosts with public addresses are on one wire, the backbone, and so are the routers of homes. Behind a
 //! router is a wire of its own with private addresses, where multicast is heard and which it does not leave. What
 //! a router does is a ruleset of nftables (see [`nat`]); what that comes to is shown by probes, in the tests here.
+//! It may also open ports for those in its home (see [`ports`]).
 
 pub mod nat;
+pub mod ports;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +18,13 @@ use std::sync::{
     atomic::{AtomicU8, Ordering},
 };
 
-use self::nat::Nat;
+use self::{
+    nat::Nat,
+    ports::{Ask, Opener},
+};
 use crate::{
     netns::Namespace,
-    segment::{Host, INTERFACE, Prefix, Segment},
+    segment::{GATEWAY, Host, INTERFACE, Prefix, SWITCH, Segment},
 };
 
 /// Where public addresses are: 203.0.113.1 and 2001:db8::1 and so on.
@@ -38,8 +43,11 @@ impl Internet {
     #[must_use]
     pub fn new() -> Self {
         let backbone = Arc::new(Namespace::new());
-        backbone.set("ipv6/conf/all/forwarding", "1");
+        forwards(&backbone);
         let wire = Segment::new(backbone.clone(), PUBLIC);
+        // The way to routers that have such an address too.
+        let [a, b, c] = ports::REAL;
+        backbone.ip(&["addr", "add", &format!("{a}.{b}.{c}.{GATEWAY}/24"), "dev", SWITCH]);
         Self { backbone, wire, homes: AtomicU8::new(0) }
     }
 
@@ -62,11 +70,16 @@ impl Internet {
         } else {
             Prefix { v4: Some([10, number, 0]), ..Prefix::default() }
         };
-        for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            router.namespace().set(family, "1");
-        }
+        forwards(router.namespace());
         router.namespace().nft(&["--file", "-"], &nat.rules(INTERFACE));
         Home { wire: Segment::new(router.namespace().clone(), prefix), router }
+    }
+}
+
+/// What comes to this machine and is not for it goes on.
+fn forwards(machine: &Namespace) {
+    for family in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        machine.set(family, "1");
     }
 }
 
@@ -93,6 +106,12 @@ impl Home {
     #[must_use]
     pub fn router(&self) -> &Host {
         &self.router
+    }
+
+    /// From now on its router opens ports for whoever asks for them in this way.
+    #[must_use]
+    pub fn opens_ports(&self, ask: Ask) -> Opener {
+        Opener::at(self, ask)
     }
 
     /// How many packets from outside the router has dropped, as nobody had asked for them.

@@ -1,7 +1,8 @@
 //! What a home's router does: translate addresses in one of several ways, and keep out what nobody asked for.
 //!
 //! For: the kinds that decide whether two nodes can reach each other (RFC 4787: how a private port is mapped to a
-//! public one, and whose packets a mapping lets in). Not for: hairpins, and mappings that a host asks for (UPnP).
+//! public one, and whose packets a mapping lets in). Not for: hairpins, and ports that a host asks for (see
+//! [`super::ports`]).
 //!
 //! The idea: Linux translates connection by connection. `masquerade` keeps the port where that is free, so that
 //! all of a socket's connections have the same public port; made random, each gets another. Either way only the

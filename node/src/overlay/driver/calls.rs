@@ -1,8 +1,11 @@
 //! Calling peers, and serving those who wait for that.
 
-use libp2p::swarm::{
-    ConnectionId, DialError,
-    dial_opts::{DialOpts, PeerCondition},
+use libp2p::{
+    Multiaddr,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
 };
 use parlor_proto::{
     identity::PeerId,
@@ -12,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Driver, MAX_ASKED};
 use crate::overlay::{
-    address::theirs,
+    address::{relay_of, theirs},
     dial::Waiter,
     error::{ConnectError, RequestError},
 };
@@ -57,7 +60,14 @@ impl Driver {
         let Some(dial) = self.dials.get_mut(&peer) else {
             return;
         };
-        places.retain(|place| !dial.tried.contains(place));
+        // A relay that is being called to be asked is waited for: libp2p would call it for each address through it, and
+        // give up all those calls but one.
+        let waits = |place: &Multiaddr| {
+            relay_of(place).is_some_and(|(relay, _)| {
+                self.searches.questions(&relay).contains(&peer) && !self.swarm.is_connected(&theirs(relay))
+            })
+        };
+        places.retain(|place| !dial.tried.contains(place) && !waits(place));
         if !places.is_empty() {
             dial.tried.extend(places.iter().cloned());
             let condition = PeerCondition::Disconnected;
@@ -99,7 +109,7 @@ impl Driver {
                 Waiter::Node(answer) if is_node => drop(answer.send(Ok(()))),
                 Waiter::Node(answer) if is_stranger => drop(answer.send(Err(ConnectError::NotParlor(peer)))),
                 Waiter::Node(answer) => dial.waiters.push(Waiter::Node(answer)),
-                Waiter::Search => self.ask_point(peer),
+                Waiter::Search => self.on_point(peer),
                 Waiter::Request(request, answer) => self.send(peer, request, answer),
             }
         }

@@ -58,6 +58,7 @@ impl Driver {
                 self.on_listener_closed(listener_id, &addresses, reason.err());
             }
             SwarmEvent::ExternalAddrConfirmed { address } => self.on_reachable(&address),
+            SwarmEvent::ExternalAddrExpired { .. } => self.register_everywhere(),
             _ => {}
         }
     }
@@ -115,7 +116,7 @@ impl Driver {
             BehaviourEvent::Requests(outcomes) => outcomes.0.into_iter().for_each(|o| self.on_outcome(o)),
             BehaviourEvent::Gate(event) => self.on_group(event),
             BehaviourEvent::Relay(event) => self.on_relay(&event),
-            BehaviourEvent::Rendezvous(event) => self.on_rendezvous(event),
+            BehaviourEvent::Points(event) => self.on_rendezvous(event),
             BehaviourEvent::Dcutr(event) => self.on_punched(&event),
             BehaviourEvent::Autonat(event) => self.on_probed(&event),
             BehaviourEvent::Serve(event) => self.on_served(event),

@@ -1,12 +1,13 @@
 //! Relays, rendezvous points, hole punching and mapped ports: what is reported of them, and what is done about it.
 
+use std::collections::BTreeMap;
+
 use libp2p::{
     Multiaddr, autonat,
     core::{multiaddr::Protocol, transport::ListenerId},
     dcutr,
     metrics::Recorder as _,
-    relay,
-    rendezvous::{self, Namespace},
+    relay, request_response,
     swarm::dial_opts::{DialOpts, PeerCondition},
 };
 use parlor_proto::{identity::PeerId, wire};
@@ -18,16 +19,11 @@ use crate::overlay::{
     book::{MAX_PER_PEER, Source},
     dial::Waiter,
     error::{ConnectError, innermost},
+    points::{Answer, PointsEvent},
     ports::Change,
     relays::Due,
-    search::MAX_FOUND,
     serve::ServeEvent,
 };
-
-/// Under which a peer registers at rendezvous points.
-fn namespace(peer: PeerId) -> Namespace {
-    Namespace::new(wire::rendezvous_namespace(peer)).expect("it is short")
-}
 
 impl Driver {
     /// Asks for the reservations that this node lacks.
@@ -114,10 +110,14 @@ impl Driver {
         }
     }
 
-    /// One of this node's own addresses leads here, from everywhere: every rendezvous point is to know. (libp2p's client
-    /// tells them by itself only once they have confirmed what they were told before.)
+    /// One of this node's own addresses leads here, from everywhere.
     pub(super) fn on_reachable(&mut self, address: &Multiaddr) {
         tracing::info!(%address, "reached from everywhere");
+        self.register_everywhere();
+    }
+
+    /// This node's addresses have changed: every rendezvous point is to know.
+    pub(super) fn register_everywhere(&mut self) {
         for relay in self.connected_relays() {
             self.register(relay);
         }
@@ -130,74 +130,93 @@ impl Driver {
 
     /// Where this node is, for those who know its peer id.
     fn register(&mut self, relay: PeerId) {
-        let registered =
-            self.swarm.behaviour_mut().rendezvous.register(namespace(self.peer), theirs(relay), None);
-        if let Err(error) = registered {
-            tracing::debug!(%relay, %error, "not registered");
+        let addresses: Vec<_> = self.swarm.external_addresses().cloned().collect();
+        if !addresses.is_empty() {
+            let name = wire::rendezvous_namespace(self.peer);
+            self.swarm.behaviour_mut().points.register(&theirs(relay), name, &self.key, addresses);
         }
     }
 
     /// So that nobody looks for it where it is not any more.
     pub(super) fn leave_rendezvous(&mut self) {
         for relay in self.connected_relays() {
-            self.swarm.behaviour_mut().rendezvous.unregister(namespace(self.peer), theirs(relay));
+            let name = wire::rendezvous_namespace(self.peer);
+            self.swarm.behaviour_mut().points.unregister(&theirs(relay), name);
         }
     }
 
     /// Asks rendezvous points where a peer is: this node's own relays, and those that its last addresses lead through.
     pub(super) fn search(&mut self, peer: PeerId) {
         let known = self.book.of(&peer);
-        let mut points: Vec<_> = self.relays.iter().map(|(relay, place)| (relay, place.clone())).collect();
-        points.extend(known.iter().filter_map(relay_of));
-        for (point, place) in points {
+        let own = self.relays.iter().map(|(relay, place)| (relay, place.clone()));
+        let mut points: BTreeMap<PeerId, Vec<Multiaddr>> = BTreeMap::new();
+        for (point, place) in own.chain(known.iter().filter_map(relay_of)) {
+            points.entry(point).or_default().push(place);
+        }
+        for (point, places) in points {
             if point != self.peer && point != peer && self.searches.ask(point, peer) {
-                self.book.add(point, place, Source::Learned);
+                places.into_iter().for_each(|place| self.book.add(point, place, Source::Learned));
                 self.reach(point, Some(Waiter::Search));
             }
         }
     }
 
+    /// A relay that is asked is connected: who may be reached through it is called now.
+    pub(super) fn on_point(&mut self, point: PeerId) {
+        self.ask_point(point);
+        self.searches.questions(&point).into_iter().for_each(|peer| self.dial(peer));
+    }
+
     /// A rendezvous point is connected, or has answered the question before.
     pub(super) fn ask_point(&mut self, point: PeerId) {
         if let Some(about) = self.searches.question(&point) {
-            let rendezvous = &mut self.swarm.behaviour_mut().rendezvous;
-            rendezvous.discover(Some(namespace(about)), None, Some(MAX_FOUND as u64), theirs(point));
+            let name = wire::rendezvous_namespace(about);
+            self.swarm.behaviour_mut().points.discover(&theirs(point), name);
         }
     }
 
-    pub(super) fn on_rendezvous(&mut self, event: rendezvous::client::Event) {
-        use rendezvous::client::Event;
+    pub(super) fn on_rendezvous(&mut self, event: PointsEvent) {
+        use request_response::{Event, Message};
         match event {
-            Event::Discovered { rendezvous_node, registrations, .. } => {
-                let Some(point) = ours(&rendezvous_node) else { return };
-                if registrations.len() > MAX_FOUND {
-                    tracing::warn!(%point, "a rendezvous point answers with far more than was asked for; it is not asked again");
-                    self.searches.flooded(point).into_iter().for_each(|peer| self.dial(peer));
-                    return;
+            PointsEvent::Finder(Event::Message {
+                peer: point,
+                message: Message::Response { response, .. },
+                ..
+            }) => {
+                if let Some(point) = ours(&point) {
+                    self.on_found(point, response);
                 }
-                if let Some(about) = self.searches.question(&point) {
-                    for registration in
-                        registrations.iter().filter(|found| found.record.peer_id() == theirs(about))
-                    {
-                        self.found(about, registration.record.addresses());
-                    }
-                }
-                self.on_answer(point);
             }
-            Event::DiscoverFailed { rendezvous_node, error, .. } => {
-                tracing::debug!(point = %rendezvous_node, ?error, "a rendezvous point does not say where a peer is");
-                if let Some(point) = ours(&rendezvous_node) {
+            PointsEvent::Finder(Event::OutboundFailure { peer: point, error, .. }) => {
+                tracing::debug!(%point, %error, "a rendezvous point does not say where a peer is");
+                if let Some(point) = ours(&point) {
                     self.on_answer(point);
                 }
             }
-            Event::Registered { rendezvous_node, .. } => {
-                tracing::debug!(point = %rendezvous_node, "registered")
-            }
-            Event::RegisterFailed { rendezvous_node, error, .. } => {
-                tracing::debug!(point = %rendezvous_node, ?error, "not registered");
-            }
-            Event::Expired { .. } => {}
+            PointsEvent::Registrar(event) => tracing::debug!(?event, "told a rendezvous point"),
+            PointsEvent::Finder(_) => {}
         }
+    }
+
+    fn on_found(&mut self, point: PeerId, answer: Answer) {
+        match answer {
+            Answer::Flood => {
+                tracing::warn!(%point, "a rendezvous point answers with far more than was asked for; it is not asked again");
+                self.searches.flooded(point).into_iter().for_each(|peer| self.dial(peer));
+                return;
+            }
+            Answer::Found(records) => {
+                if let Some(about) = self.searches.question(&point) {
+                    for record in records.iter().filter(|record| record.peer_id() == theirs(about)) {
+                        self.found(about, record.addresses());
+                    }
+                }
+            }
+            Answer::Registered | Answer::Other => {
+                tracing::debug!(%point, "a rendezvous point does not say where a peer is");
+            }
+        }
+        self.on_answer(point);
     }
 
     /// Whoever waits for an answer of this point goes on, and it is asked the next question.

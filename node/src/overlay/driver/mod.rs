@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use libp2p::{Swarm, metrics::Metrics};
+use libp2p::{Swarm, identity::Keypair, metrics::Metrics};
 use parlor_proto::{identity::PeerId, ids::SessionId, wire::Response};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -68,6 +68,7 @@ type Answer = BoxFuture<'static, (Channel, Option<Response>)>;
 /// The loop's state.
 pub(crate) struct Driver {
     peer: PeerId,
+    key: Keypair,
     swarm: Swarm<Behaviour>,
     outlet: Outlet,
     book: Book,
@@ -91,6 +92,7 @@ pub(crate) struct Driver {
 impl Driver {
     pub(crate) fn new(
         peer: PeerId,
+        key: Keypair,
         swarm: Swarm<Behaviour>,
         outlet: Outlet,
         relays: Relays,
@@ -99,6 +101,7 @@ impl Driver {
     ) -> Self {
         Self {
             peer,
+            key,
             swarm,
             outlet,
             book: Book::default(),
@@ -151,7 +154,7 @@ impl Driver {
                 }
             }
         }
-        self.close().await;
+        tokio::join!(self.close(), ports.close());
     }
 
     fn on_command(&mut self, command: Command) {

@@ -31,13 +31,13 @@ fn wait_complaint(node: &Node, relay: &PeerId) -> String {
 }
 
 /// The lines of a node's log about a relay.
-fn logged(node: &Node, relay: &PeerId) -> Vec<String> {
+pub(super) fn logged(node: &Node, relay: &PeerId) -> Vec<String> {
     let relay = relay.to_string();
     node.log().lines().filter(|line| line.contains(&relay)).map(str::to_owned).collect()
 }
 
 /// A session over the relays of a plan, of nodes that were told of a bad one too.
-fn play_beside(plan: Plan, rogue: &str) -> Stage {
+pub(super) fn play_beside(plan: Plan, rogue: &str) -> Stage {
     let stage = apart(plan.relay_of_others(rogue), Nat::Symmetric, &["ann"]);
     let session = stage.cast.run(&example("chat"));
     talk(&session, &[&stage.cast.host, &stage.cast.members[0]], "beside it");

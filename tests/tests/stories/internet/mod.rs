@@ -3,7 +3,10 @@
 
 mod bad_relays;
 mod limits;
+mod links;
 mod moving;
+mod points;
+mod ports;
 mod rogue;
 
 use parlor_tests::{

@@ -13,7 +13,10 @@ use std::{
 
 use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
-    futures::{AsyncWriteExt as _, StreamExt as _},
+    futures::{
+        AsyncWriteExt as _, StreamExt as _,
+        io::{copy, sink},
+    },
     identify,
     identity::Keypair,
     noise, relay,
@@ -26,11 +29,12 @@ use tokio::runtime::{Builder, Runtime};
 /// The protocols that go wrong.
 const HOP: &str = "/libp2p/circuit/relay/0.2.0/hop";
 const IDENTIFY: &str = "/ipfs/id/1.0.0";
+const RENDEZVOUS: &str = "/rendezvous/1.0.0";
 /// Where nobody is.
 pub(super) const NOWHERE: &str = "/ip4/192.0.2.66/udp/4001/quic-v1";
 
 /// What is wrong with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wrong {
     /// It grants no reservations.
     Refuses,
@@ -40,6 +44,8 @@ pub(super) enum Wrong {
     Drops,
     /// It says that it is where nobody is, and that whoever asks is there too.
     Lies,
+    /// As a rendezvous point it answers everything with these bytes.
+    Answers(Vec<u8>),
 }
 
 /// A running one. Dropping it ends it.
@@ -64,9 +70,10 @@ impl Rogue {
         let refused = Arc::<AtomicU32>::default();
         let count = refused.clone();
         runtime.spawn(async move {
+            let external = if wrong == Wrong::Lies { nowhere() } else { place.clone() };
             let mut swarm = swarm(&key, wrong);
-            swarm.listen_on(place.clone()).expect("a free port");
-            swarm.add_external_address(if wrong == Wrong::Lies { nowhere() } else { place });
+            swarm.listen_on(place).expect("a free port");
+            swarm.add_external_address(external);
             loop {
                 let event = swarm.select_next_some().await;
                 if let SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) = event
@@ -97,7 +104,7 @@ fn swarm(key: &Keypair, wrong: Wrong) -> Swarm<Behaviour> {
         Wrong::Refuses => Some(relay::Config { max_reservations: 0, ..relay::Config::default() }),
         Wrong::Stalls => None,
         Wrong::Drops => Some(relay::Config { max_circuit_bytes: 1, ..relay::Config::default() }),
-        Wrong::Lies => Some(relay::Config::default()),
+        Wrong::Lies | Wrong::Answers(_) => Some(relay::Config::default()),
     };
     let identify = identify::Config::new("rogue".into(), key.public());
     let behaviour = Behaviour {
@@ -108,6 +115,7 @@ fn swarm(key: &Keypair, wrong: Wrong) -> Swarm<Behaviour> {
     match wrong {
         Wrong::Stalls => stall(&behaviour.streams),
         Wrong::Lies => lie(&behaviour.streams, key),
+        Wrong::Answers(answer) => say(&behaviour.streams, RENDEZVOUS, answer),
         Wrong::Refuses | Wrong::Drops => {}
     }
     SwarmBuilder::with_existing_identity(key.clone())
@@ -134,7 +142,6 @@ fn stall(streams: &libp2p_stream::Behaviour) {
 
 /// Identifies itself, wrongly.
 fn lie(streams: &libp2p_stream::Behaviour, key: &Keypair) {
-    let mut asked = streams.new_control().accept(StreamProtocol::new(IDENTIFY)).expect("nobody else does");
     let nowhere = nowhere().to_vec();
     // publicKey, listenAddrs, protocols, observedAddr, protocolVersion and agentVersion, of the page of identify.
     let fields: [(u8, &[u8]); 6] = [
@@ -146,12 +153,21 @@ fn lie(streams: &libp2p_stream::Behaviour, key: &Keypair) {
         (6, b"rogue"),
     ];
     let message: Vec<u8> = fields.iter().flat_map(|(number, bytes)| field(*number, bytes)).collect();
-    let message = [&[short(message.len())], &message[..]].concat();
+    say(streams, IDENTIFY, framed(&message));
+}
+
+/// Says the same to everybody who opens a stream of a protocol.
+fn say(streams: &libp2p_stream::Behaviour, protocol: &'static str, message: Vec<u8>) {
+    let mut asked = streams.new_control().accept(StreamProtocol::new(protocol)).expect("nobody else does");
     tokio::spawn(async move {
         while let Some((_, mut stream)) = asked.next().await {
-            // Whoever does not listen to it is not lied to.
-            let _told = stream.write_all(&message).await;
-            let _told = stream.close().await;
+            let message = message.clone();
+            tokio::spawn(async move {
+                // Whoever does not listen to it is not told. What it has asked is heard, or it would be none the wiser.
+                let _told = stream.write_all(&message).await;
+                let _told = stream.close().await;
+                let _heard = copy(stream, &mut sink()).await;
+            });
         }
     });
 }
@@ -160,12 +176,23 @@ fn nowhere() -> Multiaddr {
     NOWHERE.parse().expect("an address")
 }
 
-/// A field of a message in protobuf.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
-    [&[number << 3 | 2, short(bytes.len())], bytes].concat()
+/// A field of bytes in a message of protobuf.
+pub(super) fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2], &framed(bytes)[..]].concat()
 }
 
-/// A length in one byte.
-fn short(length: usize) -> u8 {
-    u8::try_from(length).ok().filter(|byte| *byte < 128).expect("something short")
+/// Bytes after their length.
+pub(super) fn framed(bytes: &[u8]) -> Vec<u8> {
+    [&varint(bytes.len() as u64), bytes].concat()
+}
+
+/// A number, seven bits a byte.
+pub(super) fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
