@@ -20,6 +20,7 @@ const LISTS: &[(&str, &[(&str, &str)])] = &[
             ("CONTACT", "contact"),
             ("FOUND", "found"),
             ("CONNECTED", "connected"),
+            ("PATH", "path"),
         ],
     ),
     ("contacts", &[("NAME", "name"), ("PEER", "peer"), ("TRUSTED", "trust")]),
