@@ -57,7 +57,7 @@ pub use self::{
     error::{ConnectError, PublishError, RequestError, StartError, StreamError},
     nodes::Found,
     paths::Path,
-    relays::RelayStatus,
+    relays::{MAX_RELAYS, RelayStatus},
     request::InboundRequest,
     serve::{LimitsError, RelayLimits},
     stream::Stream,
@@ -114,9 +114,6 @@ pub struct Internet {
     /// Whether it is a relay for others, and how much it gives.
     pub serve: Option<RelayLimits>,
 }
-
-/// Relays of one node, at most.
-pub const MAX_RELAYS: usize = relays::MAX_RELAYS;
 
 /// What happens in the network.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::address::{Address, theirs};
 
 /// Relays of one node, at most.
-pub(crate) const MAX_RELAYS: usize = 8;
+pub const MAX_RELAYS: usize = 8;
 /// Wait before a relay that was lost is asked again; doubled with every failure.
 const FIRST: Duration = Duration::from_secs(1);
 /// The longest wait between two questions.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use libp2p::{
     Multiaddr, autonat,
-    core::{multiaddr::Protocol, transport::ListenerId},
+    core::transport::ListenerId,
     dcutr,
     metrics::Recorder as _,
     relay, request_response,
@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::Driver;
 use crate::overlay::{
-    address::{Reach, ours, reach, relay_of, theirs},
+    address::{Address, Reach, ours, reach, relay_of, theirs},
     book::{MAX_PER_PEER, Source},
     dial::Waiter,
     error::{ConnectError, innermost},
@@ -44,10 +44,17 @@ impl Driver {
     }
 
     fn leave_relay(&mut self, listener: ListenerId, why: &str) {
-        if let Some((relay, is_news)) = self.relays.lost(listener, why.into(), Instant::now()) {
+        self.lose_relay(listener, why);
+        self.swarm.remove_listener(listener);
+    }
+
+    /// A listener has ended, or is going to. Whether it was for a relay.
+    fn lose_relay(&mut self, listener: ListenerId, why: &str) -> bool {
+        let lost = self.relays.lost(listener, why.into(), Instant::now());
+        if let Some((relay, is_news)) = lost {
             tell_lost(relay, why, is_news);
         }
-        self.swarm.remove_listener(listener);
+        lost.is_some()
     }
 
     pub(super) fn on_listening(&mut self, listener: ListenerId, address: Multiaddr) {
@@ -90,10 +97,8 @@ impl Driver {
     ) {
         let why =
             error.as_ref().map_or_else(|| "it closed the connection".to_owned(), |error| innermost(error));
-        match self.relays.lost(listener, why.clone(), Instant::now()) {
-            Some((relay, is_news)) => tell_lost(relay, &why, is_news),
-            None if error.is_some() => tracing::warn!(?addresses, why, "no longer listening"),
-            None => {}
+        if !self.lose_relay(listener, &why) && error.is_some() {
+            tracing::warn!(?addresses, why, "no longer listening");
         }
     }
 
@@ -232,11 +237,7 @@ impl Driver {
             .iter()
             .filter(|place| matches!(reach(place), Reach::Wide | Reach::Relayed | Reach::Loopback));
         for place in places.take(MAX_PER_PEER) {
-            let mut place = place.clone();
-            if let Some(Protocol::P2p(_)) = place.iter().last() {
-                place.pop();
-            }
-            self.book.add(peer, place, Source::Learned);
+            self.book.add(peer, Address::from(place.clone()).place(), Source::Learned);
         }
     }
 
