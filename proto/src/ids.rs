@@ -124,6 +124,10 @@ id!(
     VoteHash, 32, "a vote"
 );
 id!(
+    /// A membership, by what its signature covers.
+    MembershipHash, 32, "a membership"
+);
+id!(
     /// One session: random, chosen by its host.
     SessionId, 16, "a session"
 );

@@ -13,7 +13,7 @@ use parlor_proto::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    session::{Input, Role, VoteRequest, VoteResponse},
+    session::{Input, Role, VoteRequest, VoteResponse, election::RequestEffect},
     wire::{CommitsRequest, CommitsResponse, Request, Response},
 };
 use rand::seq::IteratorRandom as _;
@@ -165,15 +165,24 @@ impl Driver {
         if role.is_some_and(|role| !is_in(role)) {
             self.oddities.tell(session, from, Odd::Vote);
         }
-        let known = role.is_some_and(|role| role.is_near(from, &request));
-        let is_cheat = !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false));
-        if !known
-            || is_cheat
-            || !self.input_or_log(session, Input::VoteAsked { from, request: request.clone() }).await
-        {
+        let (me, now) = (self.context.me(), clock::now());
+        let effect = match self.runs.get_mut(&session) {
+            Some(run) => run.record.role.weigh(me, from, &request, now),
+            None => RequestEffect::Stranger,
+        };
+        if effect == RequestEffect::Stranger {
             return VoteResponse::UNKNOWN;
         }
-        let answer = |run: &Run| run.record.role.vote_for(self.context.me(), from, &request, clock::now());
+
+        // What changes nothing costs nothing on the disk.
+        if effect == RequestEffect::Step {
+            let is_cheat = !matches!(self.context.store.is_cheat(&from.to_string()).await, Ok(false));
+            let input = Input::VoteAsked { from, request: request.clone() };
+            if is_cheat || !self.input_or_log(session, input).await {
+                return VoteResponse::UNKNOWN;
+            }
+        }
+        let answer = |run: &Run| run.record.role.vote_for(me, from, &request, clock::now());
         self.runs.get(&session).map_or(VoteResponse::UNKNOWN, answer)
     }
 

@@ -13,16 +13,19 @@
 //! - no dice: the members stand in an agreed order (that of their slots), and the first of those that are there
 //!   asks first;
 //! - votes are signed, so that who was away, the deposed host too, can see for itself: a node follows whom **more
-//!   than half of the members that it knows of** voted for. Whom it does not know of, it learns from commits;
+//!   than half of the members that it knows of** voted for, and nobody for its own vote alone. Whom it does not know of,
+//!   it learns from commits;
+//! - only members of the session vote, stand and are counted, and show that they are by a membership
+//!   ([`super::Membership`]): a slot of the ticket is not enough;
 //! - a host that is there is host until it sees that more want another one: after a network was torn there may be two,
-//!   and each asks (see [`super::host`]); who has lost its host follows whom it has voted for;
+//!   and each asks (see [`super::host`]);
 //! - a host hands over on purpose by a vote of its own for its successor: that one is enough.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::Contact;
+use super::{Contact, Membership};
 use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
@@ -100,6 +103,8 @@ pub struct VoteRequest {
     pub candidate: Contact,
     /// Its right to be there, for those who do not know it; `None` only of the ticket's host.
     pub slot: Option<Signed<Slot>>,
+    /// A host's word that it belongs to the session; `None` only of the ticket's host.
+    pub membership: Option<Signed<Membership>>,
     /// Whom it follows.
     pub follows: Standing,
 }
@@ -157,8 +162,13 @@ pub struct Mandate {
 pub const MAX_MANDATES: usize = 4;
 /// Terms from here on are nobody's: no session has so many hosts.
 pub const END_OF_TERMS: u32 = 1 << 31;
-/// How far ahead of what a member knows a term may be to be voted for.
-pub const MAX_TERMS_AHEAD: u32 = 1 << 12;
+/// How far one word carries a term. A request, a refusal or a claim moves the newest term that a node knows of by no more;
+/// a vote is given for no later term; and a host goes on by its own word, without the votes of a majority, no further
+/// beyond the last term that a majority was shown for.
+pub const MAX_TERM_STEP: u32 = 1 << 10;
+/// How often a word moves the newest term that a node knows of: whoever says ever higher ones comes to the end of the
+/// terms after weeks.
+const TERM_PACE: Duration = Duration::from_secs(2);
 /// Most others that a node remembers to have met in one session though its host never told of them.
 pub(super) const MAX_MET: usize = 64;
 
@@ -176,20 +186,24 @@ pub(super) struct Known {
     pub(super) session: SessionId,
     pub(super) term: u32,
     pub(super) host: PeerId,
+    /// The last term that a majority was shown for; of a node that came later, the term in which it came.
+    pub(super) backed: u32,
     /// Everyone in the group but the host.
     pub(super) voters: BTreeSet<PeerId>,
 }
 
 impl Known {
-    /// Whether these mandates, one after the other, convince this node that `claimant` is host now.
-    pub(super) fn is_led_to(&self, claimant: Claimant, mandates: &[Mandate]) -> bool {
+    /// Returns the last term that a majority is shown for, if these mandates, one after the other, convince this node that
+    /// `claimant` is host now.
+    pub(super) fn is_led_to(&self, claimant: Claimant, mandates: &[Mandate]) -> Option<u32> {
         let mut known = self.clone();
         for mandate in mandates.iter().take(MAX_MANDATES) {
             if mandate.term <= claimant.term {
                 known.follow(mandate);
             }
         }
-        Claimant { session: known.session, term: known.term, peer: known.host }.is(claimant)
+        let led = Claimant { session: known.session, term: known.term, peer: known.host };
+        led.is(claimant).then_some(known.backed)
     }
 
     fn follow(&mut self, mandate: &Mandate) {
@@ -206,13 +220,67 @@ impl Known {
         // The host itself goes on in a later term, or hands over.
         let is_its_word = voted.remove(&self.host);
         let is_elected = is_known && is_enough(voted.len(), self.voters.len());
-        if (term > self.term && is_its_word) || is_elected {
+        let is_near = term.saturating_sub(self.backed) <= MAX_TERM_STEP;
+        if is_elected {
+            self.backed = term;
+        }
+        if is_elected || (term > self.term && is_its_word && is_near) {
             let before = std::mem::replace(&mut self.host, host);
             self.term = term;
             self.voters.insert(before);
             self.voters.remove(&host);
         }
     }
+}
+
+/// The newest term that a node knows of, the later ones in its own elections come after it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct NewestTerm {
+    term: u32,
+    /// When somebody's word raised it last.
+    #[serde(skip)]
+    raised: Option<Timestamp>,
+}
+
+impl NewestTerm {
+    pub(super) fn new(term: u32) -> Self {
+        Self { term, raised: None }
+    }
+
+    pub(super) fn get(&self) -> u32 {
+        self.term
+    }
+
+    /// Notes a term that this node has come to, or has voted in.
+    pub(super) fn reach(&mut self, term: u32) {
+        self.term = self.term.max(term);
+    }
+
+    /// Notes that somebody speaks of `term`: see [`MAX_TERM_STEP`]. One word every [`TERM_PACE`] counts.
+    pub(super) fn hear(&mut self, term: u32, now: Timestamp) {
+        let is_too_soon = self.raised.is_some_and(|at| at <= now && at + TERM_PACE > now);
+        if term <= self.term || is_too_soon {
+            return;
+        }
+        self.term = term.min(self.term.saturating_add(MAX_TERM_STEP)).min(END_OF_TERMS - 1);
+        self.raised = Some(now);
+    }
+
+    /// Returns whether a vote may be given for `term`.
+    pub(super) fn allows_vote(&self, term: u32) -> bool {
+        term > self.term && term < END_OF_TERMS && term - self.term <= MAX_TERM_STEP
+    }
+}
+
+/// What a [`VoteRequest`] calls for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestEffect {
+    /// It comes from somebody who does not belong to the session, and is answered by [`VoteResponse::UNKNOWN`].
+    Stranger,
+    /// It changes nothing that is kept on disk, and can be answered at once.
+    Answer,
+    /// It takes a step, [`super::Input::VoteAsked`], before it is answered.
+    Step,
 }
 
 /// Those of `known` that voted for this claimant.

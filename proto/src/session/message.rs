@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     HostState,
     election::{Mandate, Vote},
+    membership::Membership,
 };
 use crate::{
     group::keys::Commit,
@@ -85,6 +86,8 @@ pub struct Acceptance {
 pub struct Grant {
     /// The right. `None` only for the ticket's host, who needs none.
     pub slot: Option<Signed<Slot>>,
+    /// The host's word that it is for this session. `None` only for the ticket's host.
+    pub membership: Option<Signed<Membership>>,
     /// The keys.
     pub admission: Admission,
 }
@@ -219,6 +222,8 @@ pub struct Roster {
     pub host: Contact,
     /// Its right to be there, unless it is the ticket's host, the +1.
     pub host_slot: Option<Signed<Slot>>,
+    /// By which it belonged to the session before it was host, unless it is the ticket's host.
+    pub host_membership: Option<Signed<Membership>>,
     /// All hosts before this one, at most [`super::MAX_HOSTS`].
     pub former_hosts: Vec<PeerId>,
     /// After how long without a sign of the host another one takes over.
@@ -228,11 +233,27 @@ pub struct Roster {
     pub members: Vec<RosterEntry>,
 }
 
+impl Roster {
+    /// Returns the host as an entry of its own roster.
+    #[must_use]
+    pub fn host_entry(&self) -> RosterEntry {
+        RosterEntry {
+            slot: self.host_slot.clone(),
+            membership: self.host_membership.clone(),
+            contact: self.host.clone(),
+            state: SeatState::Joined,
+            gave_back: false,
+        }
+    }
+}
+
 /// One member in a [`Roster`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RosterEntry {
     /// Its right to be there; checked by everyone. `None` only for the ticket's host, once it is host no more.
     pub slot: Option<Signed<Slot>>,
+    /// A host's word that it belongs to this session; checked by everyone. `None` only for the ticket's host.
+    pub membership: Option<Signed<Membership>>,
     /// Who and where.
     pub contact: Contact,
     /// As the host has it.

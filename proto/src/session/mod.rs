@@ -14,6 +14,7 @@
 //! - [`role`]: host or member, and how the one becomes the other;
 //! - [`host`]: inviting, granting, starting, ending (Figs. 7 and 9);
 //! - [`member`]: answering, receiving, running (Figs. 8 and 10);
+//! - [`membership`]: a host's word that somebody belongs to its session;
 //! - [`election`]: who is host when the host is gone;
 //! - [`link`]: an invitation that people hand on.
 
@@ -23,6 +24,7 @@ pub mod election;
 pub mod host;
 pub mod link;
 pub mod member;
+pub mod membership;
 mod message;
 pub mod role;
 mod shared;
@@ -39,6 +41,7 @@ pub use election::{VoteRequest, VoteResponse};
 pub use host::{Host, HostState};
 pub use link::{Link, LinkRefusal, LinkSecret};
 pub use member::{Invited, Member, MemberState};
+pub use membership::Membership;
 pub use message::{
     Acceptance, Admission, Change, Claim, Contact, DeclineReason, Grant, HandOver, Invitation, MAX_ADDRESSES,
     Message, Roster, RosterEntry, SeatState, bounded,

@@ -8,9 +8,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CommitLog, Contact, Host, HostState, LinkRefusal, LinkSecret, Member, MemberState, Message, RosterEntry,
-    election::{Claimant, Known, Mandate, VoteRequest, VoteResponse, voters},
-    member::seated_by,
+    CommitLog, Contact, Host, HostState, LinkRefusal, LinkSecret, Member, MemberState, Membership, Message,
+    RosterEntry,
+    election::{Claimant, Known, Mandate, NewestTerm, RequestEffect, VoteRequest, VoteResponse, voters},
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
 };
@@ -18,7 +18,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    rights::{Slot, Ticket, Verified},
+    rights::{Signed, Slot, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -43,12 +43,16 @@ pub(super) struct Estate {
     pub(super) running_since: Option<Timestamp>,
     /// This node's own; `None` for the ticket's host.
     pub(super) slot: Option<Verified<Slot>>,
+    /// By which its slot is for this session.
+    pub(super) membership: Option<Signed<Membership>>,
     pub(super) former_hosts: Vec<PeerId>,
     pub(super) takeover: Duration,
     /// How it came to the present host.
     pub(super) mandates: Vec<Mandate>,
     /// The newest term heard of.
-    pub(super) newest: u32,
+    pub(super) newest: NewestTerm,
+    /// The last term that a majority was shown for.
+    pub(super) backed: u32,
     /// Commits of before, for those who missed them.
     pub(super) commits: CommitLog,
     /// Everyone else who has or had a right to be there.
@@ -233,16 +237,21 @@ impl Role {
         }
     }
 
-    /// Whether this peer is in the group, or shows that it could be: what others ask is not worth a step.
-    #[must_use]
-    pub fn is_near(&self, from: PeerId, request: &VoteRequest) -> bool {
-        let is_told = match self {
-            Self::Host(host) => host.seats().contains_key(&from),
-            Self::Member(member) => member.roster().any(|entry| entry.contact.peer == from),
-        };
-        let VoteRequest { slot, candidate, .. } = request;
-        let is_shown = || seated_by(slot.clone(), candidate.clone(), self.ticket()).is_some();
-        is_told || (candidate.peer == from && is_shown())
+    /// Takes in a request for this node's vote, as far as nothing of it is kept on disk, and returns what it calls for.
+    pub fn weigh(
+        &mut self,
+        me: PeerId,
+        from: PeerId,
+        request: &VoteRequest,
+        now: Timestamp,
+    ) -> RequestEffect {
+        if request.session != self.session() || request.candidate.peer != from {
+            return RequestEffect::Stranger;
+        }
+        match self {
+            Self::Host(host) => host.weigh(me, from, request, now),
+            Self::Member(member) => member.weigh(from, request, now),
+        }
     }
 
     /// Whether the secret would open anything for this peer ([`Input::OpenLink`]): what else is asked is not worth a
@@ -319,7 +328,7 @@ impl Role {
         };
         let claimant = Claimant { session: self.session(), term, peer: from };
         let mut known = self.known(me);
-        if known.is_led_to(claimant, mandates) {
+        if known.is_led_to(claimant, mandates).is_some() {
             return true;
         }
         // Enough to be asked about, by whoever is host or has none.
@@ -344,34 +353,33 @@ impl Role {
         if !named || (!is_later && self.as_host().is_none()) {
             return Ok(());
         }
-        if !is_later || !self.is_convinced(me, claimant, &claim.mandates, context.now) {
+
+        let known = self.known(me);
+        let led = known.is_led_to(claimant, &claim.mandates).or_else(|| {
+            let yields = self.as_host().is_some_and(|host| host.yields_to(claimant, context.now));
+            yields.then_some(known.backed)
+        });
+        let Some(backed) = led.filter(|_| is_later) else {
             outputs.push(Output::Refused { from, what: Refused::Claim });
             return match self {
                 Self::Host(host) => host.questioned(claimant, claim, context, outputs),
                 Self::Member(member) => {
-                    member.heard_claim(from);
+                    member.heard_claim(claimant, context.now);
                     Ok(())
                 }
             };
-        }
+        };
+
+        let host = claim.roster.host.clone();
         match self {
             Self::Host(host) if host.state() == HostState::Ended => {}
-            Self::Host(host) => {
-                let member = Member::deposed(host.estate(), me, term, claim.roster.host.clone(), context.now);
-                *self = Self::Member(Box::new(member));
+            Self::Host(deposed) => {
+                let estate = Estate { backed, ..deposed.estate() };
+                *self = Self::Member(Box::new(Member::deposed(estate, me, term, host, context.now)));
             }
-            Self::Member(member) => member.follow(term, claim.roster.host.clone(), context.now),
+            Self::Member(member) => member.follow(term, backed, host, context.now),
         }
         Ok(())
-    }
-
-    /// Whether this node would follow the claimant: by others' votes, or because it has decided so itself.
-    fn is_convinced(&self, me: PeerId, claimant: Claimant, mandates: &[Mandate], now: Timestamp) -> bool {
-        let has_chosen = match self {
-            Self::Host(host) => host.yields_to(claimant, now),
-            Self::Member(member) => member.has_chosen(claimant, now),
-        };
-        has_chosen || self.known(me).is_led_to(claimant, mandates)
     }
 
     /// A later term; or the same, of somebody before the present host in the agreed order.
@@ -390,10 +398,7 @@ impl Role {
     /// What it takes to convince this node of another host.
     fn known(&self, me: PeerId) -> Known {
         match self {
-            Self::Host(host) => {
-                let (session, term, voters) = (host.session(), host.term(), host.voters());
-                Known { session, term, host: me, voters }
-            }
+            Self::Host(host) => host.known(me),
             Self::Member(member) => member.known(),
         }
     }

@@ -15,15 +15,16 @@ use std::{
 use proptest::prelude::*;
 
 use super::{
-    Acceptance, Contact, Context, DeclineReason, Host, HostState, Input, Member, MemberState, Message,
-    Output, Randomness, Role, SeatState, StepError, TAKEOVER, VoteRequest, VoteResponse,
+    Acceptance, Contact, Context, DeclineReason, Host, HostState, Input, Member, MemberState, Membership,
+    Message, Output, Randomness, Role, SeatState, StepError, TAKEOVER, VoteRequest, VoteResponse,
+    election::RequestEffect,
 };
 use crate::{
     billing::Tariff,
     group::keys::{GroupKeys, KeyOffer},
     identity::{Identity, PeerId},
     ids::{ProgramId, SessionId, SlotHash},
-    rights::{Ledger, ReceiptKind, Terms, Ticket, Verified, sign},
+    rights::{Ledger, ReceiptKind, Signed, Slot, Terms, Ticket, Verified, sign},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -95,6 +96,8 @@ struct World {
     /// The newest keys that each node was told to use.
     entered: BTreeMap<usize, Arc<GroupKeys>>,
     steps: u64,
+    /// Those of them that requests for a vote took.
+    steps_by_request: u64,
 }
 
 impl World {
@@ -116,6 +119,7 @@ impl World {
             down: BTreeSet::new(),
             entered: BTreeMap::new(),
             steps: 0,
+            steps_by_request: 0,
         };
         let invited = world.identities.iter().map(|identity| contact(identity, "m")).collect();
         world.tell_host(Input::Invite(invited)).unwrap();
@@ -143,6 +147,13 @@ impl World {
     /// The first host's machine, as long as it is host.
     fn host(&self) -> &Host {
         self.host.as_host().unwrap()
+    }
+
+    /// By which a member is in the session.
+    fn membership(&self, i: usize) -> Option<Signed<Membership>> {
+        let me = self.identities[i].peer();
+        let entry = self.host.as_host()?.seats().get(&me)?;
+        membership(self, entry.slot()?)
     }
 
     fn member(&self, i: usize) -> &Member {
@@ -278,11 +289,7 @@ impl World {
                 self.step(to, Input::Commits { from, answer }).unwrap();
                 None
             }
-            Load::Ask(request) => {
-                self.step(to, Input::VoteAsked { from, request: request.clone() }).unwrap();
-                let me = self.identity(to).peer();
-                self.role(to).map(|role| Load::Vote(role.vote_for(me, from, &request, self.now)))
-            }
+            Load::Ask(request) => Some(Load::Vote(self.ask(to, from, &request))),
             Load::Vote(answer) => {
                 self.step(to, Input::VoteAnswered { from, answer }).unwrap();
                 None
@@ -291,6 +298,21 @@ impl World {
         if let Some(load) = answer {
             self.parcels.push(Parcel { from: to, to: sender, load });
         }
+    }
+
+    /// Somebody asks a node for its vote, as whoever drives a session does it.
+    fn ask(&mut self, node: usize, from: PeerId, request: &VoteRequest) -> VoteResponse {
+        let (me, now) = (self.identity(node).peer(), self.now);
+        let role = if node == HOST { Some(&mut self.host) } else { self.members[node].as_mut() };
+        match role.map_or(RequestEffect::Stranger, |role| role.weigh(me, from, request, now)) {
+            RequestEffect::Stranger => return VoteResponse::UNKNOWN,
+            RequestEffect::Answer => {}
+            RequestEffect::Step => {
+                self.steps_by_request += 1;
+                self.step(node, Input::VoteAsked { from, request: request.clone() }).unwrap();
+            }
+        }
+        self.role(node).unwrap().vote_for(me, from, request, now)
     }
 
     fn everyone(&self) -> Vec<usize> {
@@ -415,11 +437,26 @@ impl World {
     }
 }
 
+/// The first host's word that whoever has this slot is a member of the session.
+fn membership(world: &World, slot: &Verified<Slot>) -> Option<Signed<Membership>> {
+    let (host, at) = (world.host_identity.peer(), world.now);
+    let membership = Membership { session: SESSION, host, member: slot.member, slot: slot.hash(), at };
+    Some(sign(&membership, &world.host_identity).unwrap().to_signed())
+}
+
 /// A roster as the host would send it.
 fn roster(world: &World, members: Vec<super::RosterEntry>) -> super::Roster {
     let host = contact(&world.host_identity, "host");
     let former_hosts = Vec::new();
-    super::Roster { term: 0, host, host_slot: None, former_hosts, takeover: TAKEOVER, members }
+    super::Roster {
+        term: 0,
+        host,
+        host_slot: None,
+        host_membership: None,
+        former_hosts,
+        takeover: TAKEOVER,
+        members,
+    }
 }
 
 /// A message of the host's, at the member.
@@ -516,6 +553,7 @@ fn a_forged_roster_admits_nobody() {
     let slot = foreign.grant(Identity::from_seed(&[51; 32]).peer(), &other, world.now).unwrap();
     let entry = super::RosterEntry {
         contact: Contact { peer: slot.member, name: "x".into(), addresses: vec![] },
+        membership: membership(&world, &slot),
         slot: Some(slot.to_signed()),
         state: SeatState::Joined,
         gave_back: false,
@@ -535,6 +573,7 @@ fn one_slot_for_two_members_is_a_proof_and_the_member_goes() {
     let entry = super::RosterEntry {
         contact: Contact { peer: twin.member, name: "twin".into(), addresses: vec![] },
         slot: Some(twin.to_signed()),
+        membership: membership(&world, &twin),
         state: SeatState::Joined,
         gave_back: false,
     };
@@ -722,6 +761,7 @@ fn who_gave_its_copy_back_is_not_in_the_group_beside_the_one_who_has_it_now() {
     let new = ledger.grant(after.peer(), &world.host_identity, world.now).unwrap();
     let members = [(&old, &before), (&new, &after)].map(|(slot, identity)| super::RosterEntry {
         slot: Some(slot.to_signed()),
+        membership: membership(&world, slot),
         contact: contact(identity, "x"),
         state: SeatState::Joined,
         gave_back: false,
@@ -796,5 +836,6 @@ proptest! {
 }
 
 mod links;
+mod membership;
 mod poll;
 mod succession;

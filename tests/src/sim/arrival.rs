@@ -4,7 +4,10 @@ use parlor_proto::{
     identity::PeerId,
     ids::SessionId,
     rights::sign,
-    session::{Input, Member, Message, Role, VoteRequest, VoteResponse, election::Vote},
+    session::{
+        Input, Member, Message, Role, VoteRequest, VoteResponse,
+        election::{RequestEffect, Vote},
+    },
 };
 
 use super::{
@@ -112,11 +115,17 @@ impl World {
     }
 
     fn asked(&mut self, to: usize, session: SessionId, from: PeerId, request: VoteRequest) -> Option<Load> {
-        if !self.nodes[to].role(session)?.is_near(from, &request) {
-            return Some(Load::Vote(VoteResponse::UNKNOWN));
-        }
+        let (me, shown) = (self.nodes[to].peer(), self.nodes[to].clock.shows(self.now));
+        let effect = self.nodes[to].sessions.get_mut(&session)?.role.weigh(me, from, &request, shown);
+        self.set_timer(to, session);
         let life = self.nodes[to].life;
-        self.input(to, session, Input::VoteAsked { from, request: request.clone() });
+        match effect {
+            RequestEffect::Stranger => return Some(Load::Vote(VoteResponse::UNKNOWN)),
+            RequestEffect::Answer => {}
+            RequestEffect::Step => {
+                self.input(to, session, Input::VoteAsked { from, request: request.clone() });
+            }
+        }
         if !self.nodes[to].up || self.nodes[to].life != life {
             return None;
         }
@@ -125,7 +134,7 @@ impl World {
         if careless || sells {
             return self.votes_anyway(to, &request);
         }
-        let (me, shown) = (self.nodes[to].peer(), self.nodes[to].clock.shows(self.now));
+        let shown = self.nodes[to].clock.shows(self.now);
         Some(Load::Vote(self.nodes[to].role(session)?.vote_for(me, from, &request, shown)))
     }
 

@@ -12,7 +12,7 @@ use parlor_proto::{
     ids::SessionId,
     rights::{Ledger, Signed, Slot, sign},
     session::{
-        Change, Claim, DeclineReason, HostState, Message, Output, Roster, RosterEntry, SeatState,
+        Change, Claim, DeclineReason, HostState, Membership, Message, Output, Roster, RosterEntry, SeatState,
         election::{Mandate, Vote},
     },
 };
@@ -34,8 +34,11 @@ pub(super) struct Cheat {
     pub(super) kind: Kind,
     captured: Vec<(SessionId, Envelope)>,
     /// The second of two members with one slot, or the one without: what the cheat says of it.
-    twin: Option<(PeerId, Option<Signed<Slot>>)>,
+    twin: Option<(PeerId, Option<Shown>)>,
 }
+
+/// A slot, and the word that it is for the session.
+type Shown = (Signed<Slot>, Signed<Membership>);
 
 /// What it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +106,13 @@ impl World {
     /// The second member that gets a slot becomes the twin of the first, or whatever it is to be.
     fn choose_twin(&mut self, node: usize, to: PeerId, kind: Kind, messages: &[Message]) {
         let grants = |message: &Message| match message {
-            Message::Grant(grant) => grant.slot.as_ref().map(|slot| slot.unverified().clone()),
+            Message::Grant(grant) => {
+                let slot = grant.slot.as_ref()?.unverified().clone();
+                Some((slot, grant.membership.as_ref()?.unverified().clone()))
+            }
             _ => None,
         };
-        let Some(slot) = messages.iter().find_map(grants) else { return };
+        let Some((slot, membership)) = messages.iter().find_map(grants) else { return };
         let holder = &mut self.nodes[node];
         let Some(cheat) = holder.cheat.as_mut().filter(|cheat| cheat.twin.is_none()) else { return };
         let ledger = holder.ledgers.get(&slot.ticket);
@@ -127,7 +133,11 @@ impl World {
         {
             self.truth.slots_signed.insert(slot.member);
         }
-        cheat.twin = Some((to, doctored.map(|slot| slot.to_signed())));
+        let shown = doctored.and_then(|slot| {
+            let membership = Membership { slot: slot.hash(), ..membership };
+            Some((slot.to_signed(), sign(&membership, &holder.identity).ok()?.to_signed()))
+        });
+        cheat.twin = Some((to, shown));
     }
 
     /// Mischief that is not an answer to anything.
@@ -268,8 +278,16 @@ impl World {
             _ => {
                 let takeover = std::time::Duration::ZERO;
                 let (former_hosts, members) = (Vec::new(), Vec::new());
-                let roster =
-                    Roster { term: 0, host: contact, host_slot: None, former_hosts, takeover, members };
+                let (host_slot, host_membership) = (None, None);
+                let roster = Roster {
+                    term: 0,
+                    host: contact,
+                    host_slot,
+                    host_membership,
+                    former_hosts,
+                    takeover,
+                    members,
+                };
                 Message::Roster(Box::new(roster))
             }
         }
@@ -290,6 +308,7 @@ impl World {
                 term,
                 host: holder.contact.clone(),
                 host_slot: member.slot().map(|slot| slot.to_signed()),
+                host_membership: member.membership().cloned(),
                 former_hosts: vec![member.host().peer],
                 takeover: member.takeover(),
                 members: member.roster().cloned().collect(),
@@ -316,19 +335,23 @@ fn altered(update: &Signed<parlor_proto::group::Update>) -> Option<Signed<parlor
 }
 
 /// What a message says of the twin, changed.
-fn doctor(message: &mut Message, twin: PeerId, slot: Option<&Signed<Slot>>, to_itself: bool) {
-    let in_roster = |entries: &mut Vec<RosterEntry>| match slot {
-        Some(slot) => {
+fn doctor(message: &mut Message, twin: PeerId, shown: Option<&Shown>, to_itself: bool) {
+    let in_roster = |entries: &mut Vec<RosterEntry>| match shown {
+        Some((slot, membership)) => {
             let its = entries.iter_mut().filter(|entry| entry.contact.peer == twin);
-            its.for_each(|entry| entry.slot = Some(slot.clone()));
+            its.for_each(|entry| {
+                entry.slot = Some(slot.clone());
+                entry.membership = Some(membership.clone());
+            });
         }
         None if to_itself => {}
         None => entries.retain(|entry| entry.contact.peer != twin || entry.state == SeatState::Left),
     };
     match message {
         Message::Grant(grant) => {
-            if to_itself && slot.is_some() {
-                grant.slot = slot.cloned();
+            if let Some((slot, membership)) = shown.filter(|_| to_itself) {
+                grant.slot = Some(slot.clone());
+                grant.membership = Some(membership.clone());
             }
             in_roster(&mut grant.admission.roster.members);
         }

@@ -23,6 +23,7 @@ fn claim(rogue: &Rogue, loot: &Member, term: u32, votes: Vec<Signed<Vote>>, othe
         term,
         host: contact(rogue.peer()),
         host_slot: Some(slot_of(loot).to_signed()),
+        host_membership: loot.membership().cloned(),
         former_hosts: vec![loot.host().peer],
         takeover: loot.takeover(),
         members: members.map(|entry| RosterEntry { state: others, ..entry.clone() }).collect(),

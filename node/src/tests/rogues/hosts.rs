@@ -96,6 +96,7 @@ async fn the_second_slot_is_found_also_where_only_a_change_of_keys_shows_it() {
     let staged = keys.add(&[(accomplice.peer(), offer.package())], &context.identity, &[2; 32]).unwrap();
     let entry = RosterEntry {
         slot: Some(slot.to_signed()),
+        membership: None,
         contact: contact(accomplice.peer()),
         state: SeatState::Joined,
         gave_back: false,
@@ -118,13 +119,19 @@ async fn who_has_only_anothers_slot_is_not_in_the_roster() {
     let machine = self::member(&member, session).await;
     // With the member's own slot, and with none.
     for slot in [Some(slot_of(&machine).to_signed()), None] {
-        let intruder =
-            RosterEntry { slot, contact: contact(rogue.peer()), state: SeatState::Joined, gave_back: false };
+        let intruder = RosterEntry {
+            slot,
+            membership: None,
+            contact: contact(rogue.peer()),
+            state: SeatState::Joined,
+            gave_back: false,
+        };
         let members = machine.roster().cloned().chain([intruder]).collect();
         let roster = Roster {
             term: 0,
             host: machine.host().clone(),
             host_slot: None,
+            host_membership: None,
             former_hosts: Vec::new(),
             takeover: machine.takeover(),
             members,
@@ -151,6 +158,7 @@ async fn a_host_that_lets_somebody_without_a_slot_into_the_keys_is_left() {
         let staged = keys.add(&[(intruder.peer(), offer.package())], identity, &[4; 32]).unwrap();
         let entry = RosterEntry {
             slot: Some(slot_of(&self::member(&member, session).await).to_signed()),
+            membership: self::member(&member, session).await.membership().cloned(),
             contact: contact(intruder.peer()),
             state: SeatState::Joined,
             gave_back: false,

@@ -34,14 +34,15 @@ pub use self::links::MAX_LINKS;
 pub(super) use self::succession::Won;
 use self::{keys::Keys, links::Links, succession::Office};
 use super::{
-    Channel, Contact, LinkRefusal, MAX_SEATS, SeatState,
+    Channel, Contact, LinkRefusal, MAX_SEATS, Membership, SeatState,
+    member::AdmissionRule,
     step::{Context, Input, Output, StepError},
 };
 use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::{SessionId, SlotHash},
-    rights::{Right, Slot, SlotError, Ticket, Verified},
+    rights::{Right, Signed, Slot, SlotError, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -92,6 +93,8 @@ pub struct Seat {
     /// Why it is no further, for people.
     pub why: Option<String>,
     slot: Option<Verified<Slot>>,
+    /// By which the slot is for this session.
+    membership: Option<Signed<Membership>>,
     /// It gave its slot back: the slot stands only for what was.
     gave_back: bool,
     expires: Timestamp,
@@ -106,7 +109,8 @@ impl Seat {
     fn new(contact: Contact, expires: Timestamp) -> Self {
         let (state, why, slot, gave_back) = (SeatState::Declined, None, None, false);
         let (let_in, offer, channel) = (None, None, Channel::default());
-        Self { contact, state, why, slot, gave_back, expires, let_in, offer, channel }
+        let membership = None;
+        Self { contact, state, why, slot, membership, gave_back, expires, let_in, offer, channel }
     }
 
     /// Its slot, or the one that it had.
@@ -356,6 +360,12 @@ impl Host {
             Some(slot) => Right::of_member(self.ticket.clone(), slot.clone()),
             None => Ok(Right::of_host(self.ticket.clone())),
         }
+    }
+
+    /// Returns what shows a right to be in this session, as far as this host knows those before it.
+    pub(super) fn admission(&self, me: PeerId) -> AdmissionRule<'_> {
+        let hosts = self.former_hosts().iter().copied().chain([me, self.ticket.host]).collect();
+        AdmissionRule { session: self.session, ticket: &self.ticket, hosts }
     }
 
     fn with_channel(&mut self, peer: PeerId, act: impl FnOnce(&mut Channel)) {

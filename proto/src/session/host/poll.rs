@@ -20,12 +20,12 @@ use crate::{
     identity::PeerId,
     rights::{Signed, Slot, Verified, sign},
     session::{
-        Contact, MAX_SEATS, SeatState,
+        MAX_SEATS, SeatState,
         election::{
-            Claimant, END_OF_TERMS, LEAST_VOTES, MAX_MET, Mandate, Standing, Vote, VoteRequest, VoteResponse,
-            even_after, is_package, vote_for, voters,
+            Claimant, END_OF_TERMS, LEAST_VOTES, MAX_MET, Mandate, RequestEffect, Standing, Vote,
+            VoteRequest, VoteResponse, even_after, is_package, vote_for, voters,
         },
-        member::{Seated, seated, seated_by},
+        member::{AdmissionRule, Seated},
         message::Claim,
         step::{Context, Output, StepError},
     },
@@ -36,8 +36,6 @@ use crate::{
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// So much of the time after which a host counts as lost is there to answer.
 const PART_TO_ANSWER: u32 = 4;
-/// How far ahead of its own a term may be that a host goes beyond: more is nothing that ever was.
-const MAX_LEAP: u32 = 1_024;
 /// Hosts of different places choose different terms, so many of them.
 const SPREAD: u32 = 32;
 /// Whoever questions a host again and again is heard ever less often, down to once in so many such times.
@@ -104,7 +102,33 @@ impl Doubt {
 }
 
 impl Host {
-    /// Somebody wants to be host, or looks for one.
+    /// Takes in a request as far as nothing of it is kept on disk, and returns whether it takes a step.
+    pub(in crate::session) fn weigh(
+        &mut self,
+        me: PeerId,
+        from: PeerId,
+        request: &VoteRequest,
+        now: Timestamp,
+    ) -> RequestEffect {
+        let is_seated = self.seats.contains_key(&from);
+        if self.state == HostState::Ended {
+            return if is_seated { RequestEffect::Answer } else { RequestEffect::Stranger };
+        }
+        if self.seats.get(&from).is_some_and(is_gone) {
+            return if self.is_to_meet(from) { RequestEffect::Step } else { RequestEffect::Answer };
+        }
+        if !self.knows(from, me, |rule| rule.shown(request)) {
+            return if is_seated { RequestEffect::Answer } else { RequestEffect::Stranger };
+        }
+
+        if request.follows == (Standing { term: self.office.term, host: me }) {
+            return RequestEffect::Answer;
+        }
+        self.office.newest.hear(request.term.max(request.follows.term), now);
+        if self.can_poll(now) { RequestEffect::Step } else { RequestEffect::Answer }
+    }
+
+    /// Somebody wants to be host, or looks for one, and [`Host::weigh`] found that it takes a step.
     pub(super) fn asked(
         &mut self,
         from: PeerId,
@@ -112,19 +136,14 @@ impl Host {
         context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
-        let VoteRequest { session, ref candidate, ref slot, follows, .. } = *request;
-        if session != self.session || candidate.peer != from || self.state == HostState::Ended {
-            return Ok(());
-        }
         let me = Standing { term: self.office.term, host: context.me.peer };
         if self.seats.get(&from).is_some_and(is_gone) {
             self.meets(from, context);
             return Ok(());
         }
-        if follows == me || !self.knows(from, candidate, slot.as_ref(), context) {
+        if self.state == HostState::Ended || request.follows == me || !self.is_seated_or_met(from) {
             return Ok(());
         }
-        self.hear_of(request.term.max(follows.term));
         self.begin_poll(context, outputs)
     }
 
@@ -142,19 +161,19 @@ impl Host {
         let last = claim.mandates.last().filter(|last| (last.term, last.host) == (claimant.term, from));
         let Some(last) = last.filter(|_| named && self.state != HostState::Ended) else { return Ok(()) };
         let is_out = self.seats.get(&from).is_some_and(is_gone);
-        if !is_out && !self.knows(from, &roster.host, roster.host_slot.as_ref(), context) {
+        if !is_out && !self.knows(from, context.me.peer, |rule| rule.seated(roster.host_entry())) {
             return Ok(());
         }
-        let standing = Standing { term: claimant.term, host: from };
-        self.office.doubt.rival = Some(self.rival(claimant, claim, last, standing));
-        self.hear_of(claimant.term);
+        self.office.doubt.rival = Some(self.rival(claimant, claim, last, context.me.peer));
+        self.office.newest.hear(claimant.term, context.now);
         self.begin_poll(context, outputs)
     }
 
     /// By the votes of those who have a seat here, and of those whose right to be there is shown.
-    fn rival(&self, claimant: Claimant, claim: &Claim, mandate: &Mandate, standing: Standing) -> Rival {
+    fn rival(&self, claimant: Claimant, claim: &Claim, mandate: &Mandate, me: PeerId) -> Rival {
         let shown = claim.roster.members.iter().take(MAX_SEATS).cloned();
-        let shown = shown.filter_map(|entry| seated(entry, &self.ticket));
+        let rule = self.admission(me);
+        let shown = shown.filter_map(|entry| rule.seated(entry));
         let shown = shown.map(|(_, entry)| entry.contact.peer);
         let known = self.in_group().into_iter().chain([claimant.peer]).chain(shown).collect();
         let voted = voters(&mandate.votes, claimant, &known);
@@ -163,6 +182,7 @@ impl Host {
         let removed = voted.iter().filter(is_removed).count();
         let (votes, good_votes) = (voted.len(), voted.len() - removed);
         let is_earlier = self.place(Some(claimant.peer)) < self.place(None);
+        let standing = Standing { term: claimant.term, host: claimant.peer };
         Rival { standing, votes, good_votes, is_earlier }
     }
 
@@ -170,56 +190,51 @@ impl Host {
     fn knows(
         &mut self,
         peer: PeerId,
-        contact: &Contact,
-        slot: Option<&Signed<Slot>>,
-        context: &Context<'_>,
+        me: PeerId,
+        shown: impl FnOnce(&AdmissionRule<'_>) -> Option<Seated>,
     ) -> bool {
-        let is_seated = self.seats.get(&peer).is_some_and(|seat| seat.state.in_group() || is_gone(seat));
-        if is_seated || self.office.doubt.met.contains_key(&peer) {
+        if self.is_seated_or_met(peer) {
             return true;
         }
-        let Some((slot, entry)) = seated_by(slot.cloned(), contact.clone(), &self.ticket) else {
-            return false;
-        };
-        let is_free = slot.as_ref().is_none_or(|slot| !self.is_taken(slot, context));
+        let Some((slot, entry)) = shown(&self.admission(me)) else { return false };
+        let is_free = slot.as_ref().is_none_or(|slot| !self.is_taken(slot));
         let is_room = self.office.doubt.met.len() < MAX_MET && self.seats.len() + MAX_MET < MAX_SEATS;
-        if is_free && is_room && peer != context.me.peer {
+        if is_free && is_room && peer != me {
             self.office.doubt.met.insert(peer, (slot, entry));
             return true;
         }
         false
     }
 
-    /// Whether the number is somebody else's here, or was given back.
-    fn is_taken(&self, slot: &Verified<Slot>, context: &Context<'_>) -> bool {
+    fn is_seated_or_met(&self, peer: PeerId) -> bool {
+        let is_seated = self.seats.get(&peer).is_some_and(|seat| seat.state.in_group() || is_gone(seat));
+        is_seated || self.office.doubt.met.contains_key(&peer)
+    }
+
+    /// Whether the number is somebody else's here.
+    fn is_taken(&self, slot: &Verified<Slot>) -> bool {
         let is_same = |other: &Slot| other.k == slot.k && other.generation >= slot.generation;
-        let seats = self.seats.values().filter_map(Seat::slot).chain(self.office.slot());
-        let mut in_book = context.ledger.iter().flat_map(|ledger| ledger.released());
-        seats.into_iter().any(|other| is_same(other))
-            || in_book.any(|free| free.k == slot.k && free.generation >= slot.generation)
+        let mut seats = self.seats.values().filter_map(Seat::slot).chain(self.office.slot());
+        seats.any(|other| is_same(other))
     }
 
-    fn newest_term(&self) -> u32 {
-        self.office.newest.max(self.office.term)
-    }
-
-    /// A term that there is, or was.
-    fn hear_of(&mut self, term: u32) {
-        if term.saturating_sub(self.office.newest) <= MAX_LEAP && term < END_OF_TERMS {
-            self.office.newest = self.office.newest.max(term);
-        }
+    /// Returns whether a poll may begin now: none is under way, the last was long enough ago, and so was this host's coming
+    /// into office.
+    fn can_poll(&self, now: Timestamp) -> bool {
+        let doubt = &self.office.doubt;
+        let patience = self.office.takeover.saturating_mul(doubt.polls.min(MOST_PATIENCE));
+        let was_just_now = doubt.last.is_some_and(|last| last <= now && last + patience > now);
+        doubt.poll.is_none() && !was_just_now && !self.is_new(now)
     }
 
     fn begin_poll(&mut self, context: &Context<'_>, outputs: &mut Vec<Output>) -> Result<(), StepError> {
         let now = context.now;
-        let doubt = &self.office.doubt;
-        let patience = self.office.takeover.saturating_mul(doubt.polls.min(MOST_PATIENCE));
-        let was_just_now = doubt.last.is_some_and(|last| last <= now && last + patience > now);
-        if doubt.poll.is_some() || was_just_now || self.is_new(now) {
+        if !self.can_poll(now) {
             return Ok(());
         }
+
         let apart = 2 * (self.place(None) % SPREAD);
-        let before = self.newest_term();
+        let before = self.office.newest.get();
         let term = even_after(before).saturating_add(apart);
         if term >= END_OF_TERMS {
             return Ok(());
@@ -228,7 +243,7 @@ impl Host {
         let vote = Vote { session: self.session, term, candidate: me, voter: me, at: now };
         let votes = BTreeMap::from([(me, (sign(&vote, context.identity)?.to_signed(), None))]);
         let ends = now + self.office.takeover / PART_TO_ANSWER;
-        self.office.newest = term;
+        self.office.newest.reach(term);
         self.office.doubt.polls += 1;
         self.office.doubt.poll =
             Some(Poll { term, before, asked: now, ends, votes, against: BTreeSet::new() });
@@ -247,7 +262,7 @@ impl Host {
         let standing = Standing { term: self.office.term, host: me };
         let hears = (self.state != HostState::Ended).then_some(standing);
         let epoch = self.keys.current().map_or(0, |keys| keys.epoch());
-        let term = self.office.doubt.poll.as_ref().map_or(self.newest_term(), |poll| poll.before);
+        let term = self.office.doubt.poll.as_ref().map_or(self.office.newest.get(), |poll| poll.before);
         VoteResponse::Refused { term, epoch, hears }
     }
 
@@ -257,6 +272,7 @@ impl Host {
             self.in_group().into_iter().chain(self.office.doubt.met.keys().copied()).collect();
         let follows = Standing { term: self.office.term, host: context.me.peer };
         let slot = self.office.slot.as_ref().map(Verified::to_signed);
+        let membership = self.office.membership.clone();
         let Some(poll) = &mut self.office.doubt.poll else { return };
         poll.asked = context.now;
         let request = VoteRequest {
@@ -265,6 +281,7 @@ impl Host {
             epoch: u64::from(poll.term) << 32,
             candidate: context.me.clone(),
             slot,
+            membership,
             follows,
         };
         for of in all {
@@ -276,7 +293,7 @@ impl Host {
 
     /// A peer's answer.
     pub(super) fn answered(&mut self, from: PeerId, answer: VoteResponse, context: &Context<'_>) {
-        let me = context.me.peer;
+        let (me, now) = (context.me.peer, context.now);
         let is_known = self.in_group().contains(&from) || self.office.doubt.met.contains_key(&from);
         let Some(poll) = self.office.doubt.poll.as_mut().filter(|_| is_known) else { return };
         match answer {
@@ -291,7 +308,7 @@ impl Host {
                 if hears.is_some_and(|hears| hears.host != me) {
                     poll.against.insert(from);
                 }
-                self.hear_of(term);
+                self.office.newest.hear(term, now);
             }
             VoteResponse::Out => {
                 poll.against.insert(from);
@@ -331,25 +348,39 @@ impl Host {
         Ok(())
     }
 
-    /// Host in a later term, with whoever has come along.
+    /// Goes on as host in a later term, with whoever has come along.
     fn confirmed(
         &mut self,
         poll: Poll,
         context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
+        let me = context.me.peer;
+        let votes = poll.votes.values().take(MAX_SEATS).map(|(vote, _)| vote.clone()).collect();
+        let mandate = Mandate { term: poll.term, host: me, votes };
+        let mut known = self.known(me);
+        known.voters.extend(self.office.doubt.met.keys());
+        let claimant = Claimant { session: self.session, term: poll.term, peer: me };
+        let Some(backed) = known.is_led_to(claimant, std::slice::from_ref(&mandate)) else {
+            // Without a majority, a host's own word does not carry it that far.
+            return Ok(());
+        };
+
         for (peer, (slot, entry)) in std::mem::take(&mut self.office.doubt.met) {
-            let seat = self.seats.entry(peer).or_insert_with(|| Seat::new(entry.contact, context.now));
+            let contact = entry.contact;
+            let seat = self.seats.entry(peer).or_insert_with(|| Seat::new(contact, context.now));
             if !seat.state.in_group() && !is_gone(seat) {
-                (seat.state, seat.slot, seat.why) = (SeatState::Accepted, slot, None);
+                seat.state = SeatState::Accepted;
+                seat.slot = slot;
+                seat.membership = entry.membership;
+                seat.why = None;
             }
         }
-        let votes = poll.votes.values().take(MAX_SEATS).map(|(vote, _)| vote.clone()).collect();
+
         let packages = poll.votes.into_iter().filter_map(|(peer, (_, package))| Some((peer, package?)));
-        let packages = packages.collect();
-        let mandate = Mandate { term: poll.term, host: context.me.peer, votes };
+        let won = Won { mandate, packages: packages.collect(), backed };
         let (last, polls) = (self.office.doubt.last, self.office.doubt.polls);
-        *self = Self::succeed(self.estate(), Won { mandate, packages }, context, outputs)?;
+        *self = Self::succeed(self.estate(), won, context, outputs)?;
         self.office.doubt = Doubt { last, polls, ..Doubt::default() };
         Ok(())
     }

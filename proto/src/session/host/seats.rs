@@ -4,9 +4,11 @@ use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
-    rights::{Release, Signed, Slot, Verified},
+    rights::{Release, Signed, Slot, Verified, sign},
     session::{
-        Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Membership, Message, Roster, RosterEntry,
+        SeatState,
+        membership::verified,
         message::{Acceptance, Admission, Grant, reason},
         step::{Context, Output, StepError},
     },
@@ -205,13 +207,33 @@ impl Host {
             !is_first && !seat.gave_back && !passed_on && (seat.slot.is_some() || member == self.ticket.host);
         if keeps {
             seat.state = SeatState::Accepted;
-            return Ok(());
+            return self.vouch_for(member, context);
         }
         let slot = match context.ledger.as_mut() {
             Some(ledger) => ledger.grant(member, identity, now).map_err(|error| error.to_string())?,
             None => return Err("no copies left: the host took over without any".to_owned()),
         };
-        (seat.slot, seat.gave_back, seat.state) = (Some(slot), false, SeatState::Accepted);
+        seat.slot = Some(slot);
+        seat.gave_back = false;
+        seat.state = SeatState::Accepted;
+        self.vouch_for(member, context)
+    }
+
+    /// Signs that the slot of the seat is for this session, unless a host that everyone knows of has.
+    fn vouch_for(&mut self, member: PeerId, context: &Context<'_>) -> Result<(), String> {
+        let (session, host) = (self.session, context.me.peer);
+        let Some(seat) = self.seats.get(&member) else { return Ok(()) };
+        let Some(slot) = &seat.slot else { return Ok(()) };
+        let hosts = self.admission(host).hosts;
+        if verified(seat.membership.as_ref(), slot, session, &hosts).is_some() {
+            return Ok(());
+        }
+
+        let membership = Membership { session, host, member, slot: slot.hash(), at: context.now };
+        let membership = sign(&membership, context.identity).map_err(|error| error.to_string())?.to_signed();
+        if let Some(seat) = self.seats.get_mut(&member) {
+            seat.membership = Some(membership);
+        }
         Ok(())
     }
 
@@ -234,7 +256,8 @@ impl Host {
             return;
         };
         let slot = seat.slot.as_ref().map(|slot| slot.to_signed());
-        let grant = Grant { slot, admission: Admission { welcome, roster } };
+        let membership = seat.membership.clone();
+        let grant = Grant { slot, membership, admission: Admission { welcome, roster } };
         seat.channel.say(Message::Grant(Box::new(grant)), context.now);
     }
 
@@ -337,6 +360,7 @@ impl Host {
         let has_right = slot.is_some() || peer == self.ticket.host;
         has_right.then(|| RosterEntry {
             slot,
+            membership: seat.membership.clone(),
             contact: seat.contact.clone(),
             state: seat.state,
             gave_back: seat.gave_back,

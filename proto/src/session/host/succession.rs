@@ -15,8 +15,8 @@ use crate::{
     identity::PeerId,
     rights::{Handover, Signed, Slot, Verified, sign},
     session::{
-        Contact, Message, Roster, RosterEntry, SeatState,
-        election::{Mandate, Vote, with_mandate},
+        Contact, Membership, Message, Roster, RosterEntry, SeatState,
+        election::{Known, Mandate, NewestTerm, Vote, with_mandate},
         member::place,
         message::{Claim, HandOver, HandedCopies},
         role::Estate,
@@ -34,6 +34,8 @@ pub(super) struct Office {
     former: Vec<PeerId>,
     /// The host's own slot, unless it is the ticket's host.
     pub(super) slot: Option<Verified<Slot>>,
+    /// By which its slot is for this session.
+    pub(super) membership: Option<Signed<Membership>>,
     /// To whom this host has handed over, while that one has not claimed it yet.
     successor: Option<PeerId>,
     /// Since when.
@@ -41,8 +43,9 @@ pub(super) struct Office {
     /// Why it is host, for those who have not heard; none for the first.
     mandates: Vec<Mandate>,
     /// The newest term that it has heard of, or has voted in.
-    #[serde(default)]
-    pub(super) newest: u32,
+    pub(super) newest: NewestTerm,
+    /// The last term that a majority was shown for.
+    backed: u32,
     #[serde(skip)]
     pub(super) doubt: Doubt,
 }
@@ -51,6 +54,8 @@ pub(super) struct Office {
 #[derive(Debug)]
 pub(in crate::session) struct Won {
     pub(in crate::session) mandate: Mandate,
+    /// The last term that a majority was shown for.
+    pub(in crate::session) backed: u32,
     /// Of those who sent one along with their vote.
     pub(in crate::session) packages: BTreeMap<PeerId, Vec<u8>>,
 }
@@ -72,10 +77,12 @@ impl Office {
             takeover,
             former: Vec::new(),
             slot: None,
+            membership: None,
             successor: None,
             since: None,
             mandates: Vec::new(),
-            newest: 0,
+            newest: NewestTerm::new(0),
+            backed: 0,
             doubt: Doubt::default(),
         }
     }
@@ -98,6 +105,7 @@ impl Office {
             term: self.term,
             host,
             host_slot: self.slot.as_ref().map(Verified::to_signed),
+            host_membership: self.membership.clone(),
             former_hosts: self.former.clone(),
             takeover: self.takeover,
             members,
@@ -159,11 +167,15 @@ impl Host {
         let mut seats = BTreeMap::new();
         for (slot, entry) in estate.others {
             let mut seat = Seat::new(entry.contact, context.now);
-            (seat.state, seat.slot, seat.gave_back) = (entry.state, slot, entry.gave_back);
+            seat.state = entry.state;
+            seat.slot = slot;
+            seat.membership = entry.membership;
+            seat.gave_back = entry.gave_back;
             seats.insert(seat.contact.peer, seat);
         }
-        let (takeover, former, slot) = (estate.takeover, estate.former_hosts, estate.slot);
         let term = won.mandate.term;
+        let mut newest = estate.newest;
+        newest.reach(term);
         let mandates = with_mandate(estate.mandates, won.mandate);
         let mut host = Self {
             session: estate.session,
@@ -178,13 +190,15 @@ impl Host {
             keys: Keys::default(),
             office: Office {
                 term,
-                takeover,
-                former,
-                slot,
+                takeover: estate.takeover,
+                former: estate.former_hosts,
+                slot: estate.slot,
+                membership: estate.membership,
                 successor: None,
                 since: Some(context.now),
                 mandates,
-                newest: estate.newest.max(term),
+                newest,
+                backed: won.backed,
                 doubt: Doubt::default(),
             },
             links: Links::default(),
@@ -214,11 +228,16 @@ impl Host {
 
     /// Somebody who was put out, and whom the host that did so could not tell any more, looks for a host.
     pub(super) fn meets(&mut self, from: PeerId, context: &Context<'_>) {
-        let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();
-        let is_first = self.office.is_first() || self.state == HostState::Ended;
-        if !is_first && self.seats.get(&from).is_some_and(was_put_out) {
+        if self.is_to_meet(from) {
             self.put_out_again(from, context);
         }
+    }
+
+    /// Returns whether this peer was put out by a host before, and is to be told so.
+    pub(super) fn is_to_meet(&self, from: PeerId) -> bool {
+        let was_put_out = |seat: &Seat| !seat.state.in_group() && seat.channel.is_idle();
+        let is_first = self.office.is_first() || self.state == HostState::Ended;
+        !is_first && self.seats.get(&from).is_some_and(was_put_out)
     }
 
     /// Whoever was put out in an earlier term learns so in this one.
@@ -250,7 +269,8 @@ impl Host {
         };
         let copies = handed
             .map(|handed| HandedCopies { handover: handed.handover.to_signed(), released: handed.released });
-        (self.office.successor, self.office.newest) = (Some(peer), self.office.newest.max(term));
+        self.office.successor = Some(peer);
+        self.office.newest.reach(term);
         let message = HandOver { vote, roster: self.roster(context), copies };
         self.with_channel(peer, |channel| channel.say(Message::HandOver(Box::new(message)), now));
         Ok(())
@@ -269,14 +289,22 @@ impl Host {
             is_suspended: self.suspended,
             running_since: self.running_since,
             slot: self.office.slot.clone(),
+            membership: self.office.membership.clone(),
             former_hosts: self.office.former.clone(),
             takeover: self.office.takeover,
             mandates: self.office.mandates.clone(),
-            newest: self.office.newest,
+            newest: self.office.newest.clone(),
+            backed: self.office.backed,
             commits: self.keys.log(),
             others: self.seats.iter().filter_map(entry).collect(),
             untold: self.seats.iter().filter(|(_, seat)| is_untold(seat)).map(|(peer, _)| *peer).collect(),
         }
+    }
+
+    /// What it takes to convince this host that another one is.
+    pub(in crate::session) fn known(&self, me: PeerId) -> Known {
+        let (session, term, backed) = (self.session, self.office.term, self.office.backed);
+        Known { session, term, host: me, backed, voters: self.voters() }
     }
 
     /// Members, by what counts for votes.

@@ -5,6 +5,7 @@ use crate::{
     rights::{Receipt, ReceiptKind, Release, sign},
     session::{
         DeclineReason, Message,
+        membership::verified,
         message::Grant,
         step::{Context, Output, StepError},
     },
@@ -34,7 +35,15 @@ impl Member {
         let Some(slot) = slot else {
             return self.fail("the host sent a slot that does not stand up", context, outputs);
         };
-        (self.slot, self.state) = (slot, MemberState::Receiving);
+        let rule = self.admission();
+        let is_shown = |slot| verified(grant.membership.as_ref(), slot, rule.session, &rule.hosts).is_some();
+        if !slot.as_ref().is_none_or(is_shown) {
+            return self.fail("the host sent a membership that does not stand up", context, outputs);
+        }
+
+        self.slot = slot;
+        self.membership = grant.membership;
+        self.state = MemberState::Receiving;
         self.welcomed(grant.admission, context, outputs)
     }
 

@@ -80,7 +80,9 @@ impl Member {
             suspended_by_host: false,
             suspended: false,
             slot: None,
+            membership: None,
             host_slot: None,
+            host_membership: None,
             others: Vec::new(),
             running_since: None,
             why: None,
@@ -125,13 +127,14 @@ impl Member {
         let Some(Message::Invite(invitation)) = messages.first() else { return None };
         let (ticket, invited) = check(invitation, from, now).ok()?;
         let claimant = Claimant { session: self.session, term, peer: from };
-        let is_host = self.known().is_led_to(claimant, &invitation.mandates)
-            || check_host(invitation, &ticket, self.session, from, term, now).is_ok();
-        if ticket.hash() != self.ticket.hash() || !is_host {
+        let led = self.known().is_led_to(claimant, &invitation.mandates);
+        let is_host = || check_host(invitation, &ticket, self.session, from, term, now).is_ok();
+        let backed = led.or_else(|| is_host().then_some(term))?;
+        if ticket.hash() != self.ticket.hash() {
             return None;
         }
         let mut anew = self.clone();
-        anew.follow(term, invited.host.clone(), now);
+        anew.follow(term, backed, invited.host.clone(), now);
         anew.is_invited(invited);
         Some(anew)
     }

@@ -217,7 +217,7 @@ impl Member {
         match keys.apply(&change.commit.bytes) {
             Ok(Applied::Merged(merged)) => {
                 let added = self.let_in_by(&change, &merged.added);
-                if let Some(proof) = self.contradiction(None, &added) {
+                if let Some(proof) = self.contradiction(None, &change.added) {
                     outputs.push(Output::Cheat(Box::new(proof)));
                     return self.go(CHEAT, context, outputs);
                 }

@@ -24,10 +24,10 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::invitation::{InvitationError, Invited};
-pub(super) use self::roster::{Seated, place, seated, seated_by};
+pub(super) use self::roster::{AdmissionRule, Seated, place};
 use self::{keys::Keys, succession::Succession};
 use super::{
-    Channel, Contact, Message, RosterEntry,
+    Channel, Contact, Membership, Message, RosterEntry,
     message::reason,
     step::{Context, Input, Output, StepError},
 };
@@ -35,7 +35,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::{SessionId, SlotHash},
-    rights::{Right, Slot, Ticket, Verified},
+    rights::{Right, Signed, Slot, Ticket, Verified},
     time::Timestamp,
 };
 
@@ -53,8 +53,11 @@ pub struct Member {
     suspended: bool,
     /// `None` until granted, and for the ticket's host.
     slot: Option<Verified<Slot>>,
+    /// By which the slot is for this session.
+    membership: Option<Signed<Membership>>,
     /// The host's own, unless it is the ticket's.
     host_slot: Option<Verified<Slot>>,
+    host_membership: Option<Signed<Membership>>,
     /// Everyone who has or had a right to be there but the host; this node too.
     others: Vec<(Option<Verified<Slot>>, RosterEntry)>,
     running_since: Option<Timestamp>,
@@ -204,6 +207,12 @@ impl Member {
     #[must_use]
     pub fn slot(&self) -> Option<&Verified<Slot>> {
         self.slot.as_ref()
+    }
+
+    /// The host's word that the slot is for this session.
+    #[must_use]
+    pub fn membership(&self) -> Option<&Signed<Membership>> {
+        self.membership.as_ref()
     }
 
     /// Whether the slot is to go back to the host: see [`Input::DiscardLater`].

@@ -1,11 +1,16 @@
-//! Who else is in the group, and by which right: "admission is the slot" (design, section 3).
+//! Who else is in the group, and by which right: a slot of the ticket, and a membership of the session.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Member, MemberState};
 use crate::{
     identity::PeerId,
+    ids::SessionId,
     rights::{EquivocationProof, Signed, Slot, Ticket, Verified},
     session::{
-        Contact, MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        MAX_SEATS, Message, Roster, RosterEntry, SeatState,
+        election::VoteRequest,
+        membership::verified,
         message::Change,
         step::{Context, Output, Refused, StepError},
     },
@@ -16,8 +21,8 @@ pub(super) const CHEAT: &str = "a host gave one slot to two members";
 pub(in crate::session) type Seated = (Option<Verified<Slot>>, RosterEntry);
 
 impl Member {
-    /// ST18. Who has no verified slot of this ticket is not in the roster, whatever the host says; two slots that
-    /// contradict each other prove that it cheats.
+    /// ST18. Who has no verified slot of this ticket, or no membership of this session, is not in the roster, whatever
+    /// the host says; two slots that contradict each other prove that it cheats.
     pub(super) fn take_roster(
         &mut self,
         roster: Roster,
@@ -33,20 +38,51 @@ impl Member {
         }
         self.invited.host = roster.host.bounded();
         self.succession.agreed(roster.takeover, roster.former_hosts);
-        let seated = |entry| seated(entry, &self.ticket);
-        let told = roster.members.len();
-        let others: Vec<Seated> = roster.members.into_iter().take(MAX_SEATS).filter_map(seated).collect();
-        if others.len() < told {
-            outputs.push(Output::Refused { from: self.host().peer, what: Refused::Roster });
-        }
-        if let Some(proof) = self.contradiction(host_slot.as_ref(), &others) {
+        if let Some(proof) = self.contradiction(host_slot.as_ref(), &roster.members) {
             outputs.push(Output::Cheat(Box::new(proof)));
             return self.go(CHEAT, context, outputs);
         }
+
+        let told = roster.members.len();
+        let others = self.checked(roster.members);
+        if others.len() < told {
+            outputs.push(Output::Refused { from: self.host().peer, what: Refused::Roster });
+        }
         let kept = self.others_in_keys(&others);
+        self.host_membership = host_slot.as_ref().and_then(|slot| {
+            let membership = roster.host_membership.as_ref();
+            verified(membership, slot, self.session, &self.hosts()).map(|membership| membership.to_signed())
+        });
         (self.others, self.host_slot) = (others, host_slot);
         self.others.extend(kept);
         Ok(())
+    }
+
+    /// Returns the entries whose slot and membership stand up. What has not changed is not verified again.
+    fn checked(&self, entries: Vec<RosterEntry>) -> Vec<Seated> {
+        let known: BTreeMap<PeerId, &Seated> =
+            self.others.iter().map(|seated| (seated.1.contact.peer, seated)).collect();
+        let rule = self.admission();
+
+        let check = |entry: RosterEntry| match known.get(&entry.contact.peer) {
+            Some((slot, before)) if before.slot == entry.slot && before.membership == entry.membership => {
+                let contact = entry.contact.bounded();
+                Some((slot.clone(), RosterEntry { contact, ..entry }))
+            }
+            _ => rule.seated(entry),
+        };
+        entries.into_iter().take(MAX_SEATS).filter_map(check).collect()
+    }
+
+    /// Returns what shows a right to be in this session, as far as this node knows its hosts.
+    pub(in crate::session) fn admission(&self) -> AdmissionRule<'_> {
+        AdmissionRule { session: self.session, ticket: &self.ticket, hosts: self.hosts() }
+    }
+
+    /// Returns everyone who is or was host, as far as this node knows.
+    fn hosts(&self) -> BTreeSet<PeerId> {
+        let former = self.former_hosts().iter().copied();
+        former.chain([self.host().peer, self.ticket.host]).collect()
     }
 
     /// Whom a roster leaves out, though the keys are theirs too: it may be older than keys that came another way,
@@ -63,14 +99,22 @@ impl Member {
         self.others.iter().filter(left_out).cloned().collect()
     }
 
-    /// Among what this node knows and what it is told now.
+    /// Returns the proof that a host gave one slot to two members, if what this node knows and what it is told now show
+    /// that; also of somebody who does not belong to this session.
     pub(super) fn contradiction(
         &self,
         host_slot: Option<&Verified<Slot>>,
-        others: &[Seated],
+        told: &[RosterEntry],
     ) -> Option<EquivocationProof> {
-        let known = self.slot.iter().chain(&self.host_slot).chain(slots(&self.others));
-        let all: Vec<_> = known.chain(host_slot).chain(slots(others)).collect();
+        let known = || self.slot.iter().chain(&self.host_slot).chain(slots(&self.others));
+        let news = told.iter().take(MAX_SEATS).filter_map(|entry| {
+            let slot = entry.slot.as_ref()?;
+            let is_known = known().any(|known| known.bytes() == slot.bytes());
+            if is_known { None } else { slot_of(slot.clone(), entry.contact.peer, &self.ticket) }
+        });
+        let news: Vec<Verified<Slot>> = news.collect();
+
+        let all: Vec<_> = known().chain(host_slot).chain(&news).collect();
         let with_earlier = |(i, slot): (usize, &&Verified<Slot>)| {
             all[..i].iter().find_map(|other| EquivocationProof::find(other, slot))
         };
@@ -100,7 +144,8 @@ impl Member {
     pub(super) fn let_in_by(&self, change: &Change, added: &[PeerId]) -> Vec<Seated> {
         let entries = change.added.iter().take(MAX_SEATS);
         let entries = entries.filter(|entry| added.contains(&entry.contact.peer));
-        entries.filter_map(|entry| seated(entry.clone(), &self.ticket)).collect()
+        let rule = self.admission();
+        entries.filter_map(|entry| rule.seated(entry.clone())).collect()
     }
 
     /// Somebody is in the group, whether the host has said so yet or not.
@@ -168,23 +213,36 @@ fn slot_of(slot: Signed<Slot>, peer: PeerId, ticket: &Verified<Ticket>) -> Optio
     slot.verify().ok().filter(|slot| slot.member == peer && slot.check(ticket).is_ok())
 }
 
-/// Somebody of whom no host has told, by the slot that it shows.
-pub(in crate::session) fn seated_by(
-    slot: Option<Signed<Slot>>,
-    contact: Contact,
-    ticket: &Verified<Ticket>,
-) -> Option<Seated> {
-    seated(RosterEntry { slot, contact, state: SeatState::Accepted, gave_back: false }, ticket)
+/// What shows a right to be in a session: a slot of its ticket, and a membership that one of its hosts signed. The
+/// ticket's host needs neither.
+pub(in crate::session) struct AdmissionRule<'a> {
+    pub(in crate::session) session: SessionId,
+    pub(in crate::session) ticket: &'a Verified<Ticket>,
+    /// Those who are or were host, as far as this node knows.
+    pub(in crate::session) hosts: BTreeSet<PeerId>,
 }
 
-/// The entry, if whoever it is about has a right to be there.
-pub(in crate::session) fn seated(mut entry: RosterEntry, ticket: &Verified<Ticket>) -> Option<Seated> {
-    let peer = entry.contact.peer;
-    let slot = match entry.slot.clone() {
-        Some(slot) => Some(slot_of(slot, peer, ticket)?),
-        None if peer == ticket.host => None,
-        None => return None,
-    };
-    entry.contact = entry.contact.bounded();
-    Some((slot, entry))
+impl AdmissionRule<'_> {
+    /// Returns the entry with its verified slot, if whoever it is about has a right to be in the session.
+    pub(in crate::session) fn seated(&self, mut entry: RosterEntry) -> Option<Seated> {
+        let peer = entry.contact.peer;
+        let slot = match entry.slot.clone() {
+            Some(slot) => Some(slot_of(slot, peer, self.ticket)?),
+            None if peer == self.ticket.host => None,
+            None => return None,
+        };
+
+        if let Some(slot) = slot.as_ref().filter(|_| peer != self.ticket.host) {
+            verified(entry.membership.as_ref(), slot, self.session, &self.hosts)?;
+        }
+        entry.contact = entry.contact.bounded();
+        Some((slot, entry))
+    }
+
+    /// Returns the same of somebody of whom no host has told, by what it shows itself.
+    pub(in crate::session) fn shown(&self, request: &VoteRequest) -> Option<Seated> {
+        let VoteRequest { slot, membership, candidate, .. } = request.clone();
+        let state = SeatState::Accepted;
+        self.seated(RosterEntry { slot, membership, contact: candidate, state, gave_back: false })
+    }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Invited, Keys, Member, MemberState,
-    roster::{Seated, seated_by, slots},
+    roster::{Seated, slots},
 };
 use crate::{
     group::keys::KeyOffer,
@@ -22,7 +22,7 @@ use crate::{
         Channel, Contact, MAX_HOSTS, MAX_SEATS, Message, RosterEntry, SeatState, TAKEOVER, TAKEOVER_MAX,
         TAKEOVER_MIN,
         election::{
-            Claimant, END_OF_TERMS, Known, MAX_MANDATES, MAX_MET, MAX_TERMS_AHEAD, Mandate, Standing, Vote,
+            Claimant, Known, MAX_MANDATES, MAX_MET, Mandate, NewestTerm, RequestEffect, Standing, Vote,
             VoteRequest, VoteResponse, is_enough, is_package, odd_after, vote_for, with_mandate,
         },
         host::Won,
@@ -41,8 +41,6 @@ const ASKS: u32 = 16;
 const CAMPAIGNS: u32 = 4;
 /// Who can only look for a host asks less often.
 const LOOKS: u32 = 8;
-/// By how many terms one word raises the newest that a member knows of: there are not that many of them.
-const MAX_LIE: u32 = 4;
 /// Most of those who are said to be host that are asked.
 const MAX_SAID: usize = 8;
 
@@ -58,8 +56,9 @@ pub(super) struct Succession {
     inherited: Option<HandOver>,
     /// How it came to the present host.
     mandates: Vec<Mandate>,
-    /// The newest term heard of.
-    newest: u32,
+    newest: NewestTerm,
+    /// The last term that a majority was shown for; before that, the term in which this node came.
+    backed: u32,
     /// When there was a sign of the host last.
     #[serde(skip)]
     heard: Option<Timestamp>,
@@ -106,7 +105,8 @@ impl Succession {
             voted: None,
             inherited: None,
             mandates: Vec::new(),
-            newest: term,
+            newest: NewestTerm::new(term),
+            backed: term,
             heard: None,
             present: BTreeSet::new(),
             campaign: None,
@@ -144,11 +144,19 @@ impl Succession {
         }
     }
 
-    /// A host of `term`, after others.
-    fn begin_term(&mut self, term: u32, now: Timestamp) {
-        (self.term, self.newest) = (term, self.newest.max(term));
-        (self.heard, self.campaign, self.inherited, self.yielded) = (Some(now), None, None, None);
-        (self.sought, self.said_hosts, self.met) = (None, BTreeSet::new(), Vec::new());
+    /// Begins a term of another host, or of the same one again.
+    fn begin_term(&mut self, term: u32, backed: u32, now: Timestamp) {
+        self.term = term;
+        self.newest.reach(term);
+        self.backed = backed;
+        self.heard = Some(now);
+
+        self.campaign = None;
+        self.inherited = None;
+        self.yielded = None;
+        self.sought = None;
+        self.said_hosts = BTreeSet::new();
+        self.met = Vec::new();
     }
 }
 
@@ -160,6 +168,11 @@ impl Member {
             self.succession.campaign = None;
             self.succession.sought = None;
         }
+    }
+
+    #[cfg(test)]
+    pub(in crate::session) fn heard_at(&self) -> Option<Timestamp> {
+        self.succession.heard
     }
 
     pub(in crate::session) fn set_present(&mut self, present: BTreeSet<PeerId>) {
@@ -175,8 +188,11 @@ impl Member {
     /// Whether there was no sign of the host for as long as the session states; a little less counts, because
     /// no two clocks agree on when that began.
     pub(in crate::session) fn has_lost_host(&self, now: Timestamp) -> bool {
-        let patience = self.succession.takeover * 3 / 4;
-        self.succession.heard.is_some_and(|heard| heard + patience <= now)
+        self.succession.heard.is_some_and(|heard| heard + self.patience() <= now)
+    }
+
+    fn patience(&self) -> Duration {
+        self.succession.takeover * 3 / 4
     }
 
     /// Whose votes count: everyone in the group but the host, this node too, and those who should be in it.
@@ -211,10 +227,7 @@ impl Member {
             let gone = campaign.since.since(heard);
             return Some((campaign.asked + ASK_AGAIN.max(gone / ASKS)).min(campaign.ends(heard, takeover)));
         }
-        let mine = self.place(self.me);
-        let earlier = |peer: &&PeerId| self.succession.present.contains(*peer) && self.place(**peer) < mine;
-        let before_me = self.voters().iter().filter(earlier).count();
-        let mine = heard + takeover.saturating_mul(1 + u32::try_from(before_me).unwrap_or(u32::MAX));
+        let mine = heard + takeover.saturating_mul(self.earlier_than(self.me).saturating_add(1));
         Some(self.succession.yielded.map_or(mine, |at| mine.max(at + takeover)))
     }
 
@@ -247,6 +260,7 @@ impl Member {
             epoch: self.keys.epoch(),
             candidate: context.me.clone(),
             slot: self.slot.as_ref().map(Verified::to_signed),
+            membership: self.membership.clone(),
             follows: self.standing(),
         }
     }
@@ -262,10 +276,16 @@ impl Member {
         Standing { term: self.term(), host: self.host().peer }
     }
 
-    /// Somebody is said to be host.
-    pub(in crate::session) fn heard_claim(&mut self, of: PeerId) {
-        if self.succession.said_hosts.len() < MAX_SAID && of != self.me {
-            self.succession.said_hosts.insert(of);
+    /// Notes that somebody says that it is host, though that convinces nobody here.
+    pub(in crate::session) fn heard_claim(&mut self, claimant: Claimant, now: Timestamp) {
+        self.heard_host(claimant.peer);
+        self.succession.newest.hear(claimant.term, now);
+    }
+
+    /// Notes that somebody is said to be host.
+    fn heard_host(&mut self, host: PeerId) {
+        if self.succession.said_hosts.len() < MAX_SAID && host != self.me {
+            self.succession.said_hosts.insert(host);
         }
     }
 
@@ -310,14 +330,7 @@ impl Member {
     }
 
     fn newest_term(&self) -> u32 {
-        let voted = self.succession.voted.as_ref().map_or(0, |(term, ..)| *term);
-        self.succession.newest.max(self.term()).max(voted)
-    }
-
-    /// A term that there is, or was. A lie costs no more than [`MAX_LIE`].
-    fn hear_of(&mut self, term: u32) {
-        self.succession.newest =
-            self.succession.newest.max(term.min(self.newest_term().saturating_add(MAX_LIE)));
+        self.succession.newest.get()
     }
 
     /// This node's only vote in that term.
@@ -330,41 +343,92 @@ impl Member {
         let vote = Vote { session: self.session, term, candidate, voter: self.me, at: context.now };
         let vote = sign(&vote, context.identity)?.to_signed();
         self.succession.voted = Some((term, candidate, vote.clone()));
+        self.succession.newest.reach(term);
         Ok(vote)
     }
 
-    /// A member wants to be host. The answer is [`Member::vote_for`].
+    /// Takes in a request as far as nothing of it is kept on disk, and returns whether it takes a step.
+    pub(in crate::session) fn weigh(
+        &mut self,
+        from: PeerId,
+        request: &VoteRequest,
+        now: Timestamp,
+    ) -> RequestEffect {
+        let is_mine = self.is_of_host(from, request);
+        if !self.state.in_group() || !(is_mine || self.knows(from, request, now)) {
+            return RequestEffect::Stranger;
+        }
+
+        if is_mine {
+            self.host_heard(from, self.term(), now);
+        }
+        self.keys.heard_of(request.epoch, now);
+        if self.gives_vote(from, request, now) {
+            return RequestEffect::Step;
+        }
+        self.succession.newest.hear(request.term, now);
+        RequestEffect::Answer
+    }
+
+    /// A member wants to be host, and [`Member::weigh`] found that it takes a step. The answer is [`Member::vote_for`].
     pub(super) fn vote_asked(
         &mut self,
         from: PeerId,
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        let is_mine = from == self.host().peer && request.follows == self.standing();
-        let named = request.session == self.session && request.candidate.peer == from;
-        if !named || !self.state.in_group() || !(is_mine || self.knows(from, request, context.now)) {
+        let is_known = self.is_of_host(from, request) || self.voters().contains(&from);
+        if !self.state.in_group() || !is_known || !self.gives_vote(from, request, context.now) {
             return Ok(());
         }
-        if is_mine {
-            self.host_heard(from, self.term(), context.now);
-        }
-        let newest = self.newest_term();
-        let term = request.term;
-        let is_later = term > newest && term < END_OF_TERMS && term - newest <= MAX_TERMS_AHEAD;
-        self.hear_of(request.term);
-        self.keys.heard_of(request.epoch, context.now);
-        let knows_enough = request.epoch >= self.keys.epoch();
-        let is_free = is_mine || (self.has_lost_host(context.now) && !self.has_just_voted(context.now));
-        if !is_later || !knows_enough || !is_free {
-            return Ok(());
-        }
+
         self.succession.campaign = None;
         self.succession.yielded = Some(context.now);
         self.vote(request.term, from, context)?;
+
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.keys.offered(offer);
         Ok(())
+    }
+
+    /// Returns whether this node's own host asks, to go on in a later term.
+    fn is_of_host(&self, from: PeerId, request: &VoteRequest) -> bool {
+        from == self.host().peer && request.follows == self.standing()
+    }
+
+    /// Returns whether the candidate gets this node's vote now.
+    fn gives_vote(&self, candidate: PeerId, request: &VoteRequest, now: Timestamp) -> bool {
+        let is_free = match self.is_of_host(candidate, request) {
+            true => !self.has_just_voted(now, |voted| voted == candidate),
+            false => self.is_turn_of(candidate, now) && !self.has_just_voted(now, |voted| voted != self.me),
+        };
+        let knows_enough = request.epoch >= self.keys.epoch();
+        is_free && knows_enough && self.succession.newest.allows_vote(request.term)
+    }
+
+    /// Returns whether this node has lost its host, and for so long that the candidate's turn has come: those who stand
+    /// before it in the agreed order, and are there, have had theirs.
+    fn is_turn_of(&self, candidate: PeerId, now: Timestamp) -> bool {
+        let wait = self.succession.takeover.saturating_mul(self.earlier_than(candidate));
+        self.has_lost_host(now)
+            && self.succession.heard.is_some_and(|heard| heard + wait + self.patience() <= now)
+    }
+
+    /// Returns how many who could be host stand before `peer` in the agreed order, and are there.
+    fn earlier_than(&self, peer: PeerId) -> u32 {
+        let place = self.place(peer);
+        let pauses = |peer: PeerId| {
+            let of_peer = |(_, entry): &&Seated| entry.contact.peer == peer;
+            self.others.iter().find(of_peer).is_some_and(|(_, entry)| entry.state == SeatState::Away)
+        };
+        let is_there = |peer: PeerId| match peer == self.me {
+            true => self.can_campaign(),
+            false => self.succession.present.contains(&peer) && !pauses(peer),
+        };
+        let earlier =
+            self.voters().into_iter().filter(|other| self.place(*other) < place && is_there(*other));
+        u32::try_from(earlier.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether this peer is in the group, or shows that it could be, while nobody is there to say.
@@ -377,8 +441,7 @@ impl Member {
         if is_out || !is_room || !self.has_lost_host(now) {
             return false;
         }
-        let (slot, contact) = (request.slot.clone(), request.candidate.clone());
-        let Some(seated) = seated_by(slot, contact, &self.ticket) else { return false };
+        let Some(seated) = self.admission().shown(request) else { return false };
         let is_free = seated.0.as_ref().is_none_or(|slot| !self.is_taken(slot));
         if is_free {
             self.succession.met.push(seated);
@@ -393,19 +456,12 @@ impl Member {
         known.any(|other| other.k == slot.k && other.generation >= slot.generation)
     }
 
-    /// Whether this node has voted for that one, and waits for a host.
-    pub(in crate::session) fn has_chosen(&self, claimant: Claimant, now: Timestamp) -> bool {
-        let Claimant { session, term, peer } = claimant;
-        let voted =
-            self.succession.voted.as_ref().is_some_and(|(voted, of, _)| (*voted, *of) == (term, peer));
-        voted && session == self.session && self.has_lost_host(now)
-    }
-
-    /// So that nobody drives this node through the terms. Its own vote, of a campaign that failed, holds nobody up.
-    fn has_just_voted(&self, now: Timestamp) -> bool {
+    /// Returns whether this node has voted a moment ago for somebody of whom `counts` holds, so that nobody drives it
+    /// through the terms. Its own vote, of a campaign that failed, holds nobody up.
+    fn has_just_voted(&self, now: Timestamp, counts: impl Fn(PeerId) -> bool) -> bool {
         self.succession.voted.as_ref().is_some_and(|(_, candidate, vote)| {
             let at = vote.unverified().at;
-            *candidate != self.me && at <= now && at + self.succession.takeover / 4 > now
+            counts(*candidate) && at <= now && at + self.succession.takeover / 4 > now
         })
     }
 
@@ -448,10 +504,10 @@ impl Member {
                 self.host_heard(from, self.term(), now);
             }
             VoteResponse::Refused { term, epoch, hears } if voters.contains(&from) => {
-                self.hear_of(term);
+                self.succession.newest.hear(term, now);
                 self.keys.heard_of(epoch, now);
                 if let Some(hears) = hears {
-                    self.heard_claim(hears.host);
+                    self.heard_host(hears.host);
                 }
             }
             // In a term of its own host that it has not followed into.
@@ -480,7 +536,7 @@ impl Member {
         let own_votes = votes.iter().take(MAX_SEATS).map(|(_, (vote, _))| vote.clone()).collect();
         let packages = votes.iter().filter_map(|(peer, (_, package))| Some((**peer, package.clone()?)));
         let (term, packages) = (campaign.term, packages.collect());
-        Some(Won { mandate: Mandate { term, host: self.me, votes: own_votes }, packages })
+        Some(Won { mandate: Mandate { term, host: self.me, votes: own_votes }, packages, backed: term })
     }
 
     /// The host makes this node the host.
@@ -502,13 +558,11 @@ impl Member {
         let (session, me, term) = (self.session, self.me, self.term() + 1);
         let mandate = Mandate { term, host: me, votes: vec![hand_over.vote] };
         let claimant = Claimant { session, term, peer: me };
-        if !self.known().is_led_to(claimant, std::slice::from_ref(&mandate)) {
-            return None;
-        }
+        let backed = self.known().is_led_to(claimant, std::slice::from_ref(&mandate))?;
         if let Some(copies) = hand_over.copies {
             self.take_copies(copies, context);
         }
-        Some(Won { mandate, packages: BTreeMap::new() })
+        Some(Won { mandate, packages: BTreeMap::new(), backed })
     }
 
     /// Copies that do not stand up are not taken over; the office is.
@@ -524,7 +578,7 @@ impl Member {
     /// What it takes to convince this node of another host.
     pub(in crate::session) fn known(&self) -> Known {
         let (session, term, host) = (self.session, self.term(), self.host().peer);
-        Known { session, term, host, voters: self.voters() }
+        Known { session, term, host, backed: self.succession.backed, voters: self.voters() }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
@@ -533,8 +587,13 @@ impl Member {
         let others = others.filter(|(_, entry)| entry.contact.peer != self.host().peer);
         let host_slot = self.host_slot.clone();
         let slot = host_slot.as_ref().map(|slot| slot.to_signed());
-        let host =
-            RosterEntry { slot, contact: self.host().clone(), state: SeatState::Away, gave_back: false };
+        let host = RosterEntry {
+            slot,
+            membership: self.host_membership.clone(),
+            contact: self.host().clone(),
+            state: SeatState::Away,
+            gave_back: false,
+        };
         let mut former_hosts = self.succession.former_hosts.clone();
         former_hosts.push(self.host().peer);
         if former_hosts.len() > MAX_HOSTS {
@@ -549,10 +608,12 @@ impl Member {
             is_suspended: self.suspended_by_host,
             running_since: self.running_since,
             slot: self.slot.clone(),
+            membership: self.membership.clone(),
             former_hosts,
             takeover: self.succession.takeover,
             mandates: self.succession.mandates.clone(),
-            newest: self.newest_term(),
+            newest: self.succession.newest.clone(),
+            backed: self.succession.backed,
             commits: self.keys.log(),
             others: others.chain(&self.succession.met).cloned().chain([(host_slot, host)]).collect(),
             untold: Vec::new(),
@@ -572,7 +633,7 @@ impl Member {
         succession.agreed(estate.takeover, estate.former_hosts);
         succession.mandates = estate.mandates;
         succession.newest = estate.newest;
-        succession.begin_term(term, now);
+        succession.begin_term(term, estate.backed, now);
         let mut keys = Keys::default();
         keys.inherit(estate.commits);
         Self {
@@ -584,7 +645,9 @@ impl Member {
             suspended_by_host: estate.is_suspended,
             suspended: false,
             slot: estate.slot,
+            membership: estate.membership,
             host_slot: None,
+            host_membership: None,
             others: estate.others,
             running_since: estate.running_since,
             why: None,
@@ -597,11 +660,11 @@ impl Member {
     }
 
     /// Somebody else is host from now on, and begins a new conversation.
-    pub(in crate::session) fn follow(&mut self, term: u32, host: Contact, now: Timestamp) {
+    pub(in crate::session) fn follow(&mut self, term: u32, backed: u32, host: Contact, now: Timestamp) {
         self.invited.host = host.bounded();
         self.channel = Channel::default();
         self.keys.begin_term(term == self.term());
-        self.succession.begin_term(term, now);
+        self.succession.begin_term(term, backed, now);
     }
 
     /// The new host's first word: this node says what it is, where the host could not know.

@@ -89,6 +89,7 @@ fn a_host_that_was_voted_out_does_not_come_back_by_its_own_word() {
         term: 2,
         host: contact(&world.host_identity, "host"),
         host_slot: None,
+        host_membership: None,
         former_hosts: vec![],
         takeover: TAKEOVER,
         members,
@@ -138,7 +139,7 @@ fn who_questions_the_host_again_and_again_is_heard_ever_less_often() {
         let follows = Standing { term: world.role(HOST).unwrap().term() + 7, ..other };
         let request = VoteRequest { follows, ..candidacy(&world, 0, 0) };
         let before = world.role(HOST).unwrap().term();
-        world.tell_host(Input::VoteAsked { from, request }).unwrap();
+        world.ask(HOST, from, &request);
         world.deliver_all();
         world.tick(TAKEOVER / 4);
         world.deliver_all();
@@ -161,12 +162,9 @@ fn who_has_no_slot_is_no_voter_and_is_not_found() {
     let from = stranger.peer();
     for request in [request(None), request(slot)] {
         for node in [1, HOST] {
-            assert!(!world.role(node).unwrap().is_near(from, &request), "node {node}");
+            let answer = world.ask(node, from, &request);
+            assert!(matches!(answer, VoteResponse::Refused { term: 0, epoch: 0, hears: None }), "{answer:?}");
         }
-        world.tell_host(Input::VoteAsked { from, request: request.clone() }).unwrap();
-        world.tell(1, Input::VoteAsked { from, request: request.clone() });
-        let me = world.identities[1].peer();
-        let answer = world.role(1).unwrap().vote_for(me, from, &request, world.now);
-        assert!(matches!(answer, VoteResponse::Refused { hears: None, .. }), "{answer:?}");
+        assert_eq!(world.steps_by_request, 0);
     }
 }
