@@ -4,6 +4,7 @@
 //! `parlor` is a command line around it.
 //!
 //! - [`overlay`]: the network: domain events out, nothing libp2p-shaped leaves;
+//! - [`database`]: transactions that are written when they say so;
 //! - [`store`]: what is on disk;
 //! - [`program`]: from a directory or an `.xdc` to a bundle;
 //! - [`content`]: a program's bytes, served and fetched;
@@ -20,6 +21,7 @@ pub mod console;
 pub mod contacts;
 pub mod content;
 pub mod context;
+pub mod database;
 pub mod group;
 pub mod home;
 mod log_pace;

@@ -11,7 +11,7 @@ use std::{
 
 use parlor_proto::{
     group::UpdatesResponse,
-    identity::PeerId,
+    identity::{Identity, PeerId},
     ids::SessionId,
     session::bounded,
     wire::{MAX_NAME, Request, Response},
@@ -32,7 +32,7 @@ use crate::{
     overlay::{self, Address, InboundRequest, Internet, MAX_RELAYS, Overlay, RelayLimits},
     runtime::{agent::Sandbox, web::WebServer},
     session::{SessionError, Sessions, Web},
-    store::{BundleError, Bundles, Store, StoreError},
+    store::{Before, BundleError, Bundles, Store, StoreError},
     supply::{get::Supplies, library, origin, transfer::RightHolders},
 };
 
@@ -59,6 +59,8 @@ pub struct Config {
     pub console: Option<SocketAddr>,
     /// The billing peer's database; in the home if left out.
     pub billing_db: Option<String>,
+    /// Whether to go on with an empty database if that of the home is gone.
+    pub new_database: bool,
     /// A directory of programs and cards to take in.
     pub preload: Option<PathBuf>,
     /// Whether web parts open in the browser by themselves.
@@ -80,6 +82,7 @@ impl Config {
             metrics: None,
             console: None,
             billing_db: None,
+            new_database: false,
             preload: None,
             open_browser: false,
         }
@@ -158,8 +161,13 @@ impl Node {
         let listen = addresses("--listen", &config.listen)?;
         let internet = internet(&config)?;
         let home = Home::open(&config.home)?;
-        let identity = home.identity(rand::random)?;
-        let store = Store::open(&home.database()).await?;
+        // The database comes first: a home that has an identity has had one.
+        let before = Before {
+            exists: home.has_identity() && !config.new_database,
+            was_interrupted: !home.was_stopped(),
+        };
+        let store = Store::open_after(&home.database(), before).await?;
+        let identity = identity(&home, &store).await?;
         let nickname = nickname(&store, config.nickname).await?;
         let programs = home.programs();
         let bundles = tokio::task::spawn_blocking(move || Bundles::open(&programs));
@@ -235,9 +243,17 @@ impl Node {
         // A socket that is left behind does no harm.
         let _ = std::fs::remove_file(&self.socket);
         self.billing.book().close().await;
+        if let Err(error) = self.context.store.tidy().await {
+            tracing::warn!(%error, "the database was not tidied");
+        }
         self.context.store.close().await;
         // Nothing is written any more: whoever holds this node still does not keep the next one out.
-        drop(self.home.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let home = self.home.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(home) = home
+            && let Err(error) = home.note_stop()
+        {
+            tracing::warn!(%error, "the stop is not noted: the database is checked at the next start");
+        }
     }
 
     /// What all parts share.
@@ -320,6 +336,7 @@ impl Node {
                 node.event(event, &source).await;
             }
         });
+        tokio::spawn(self.context.store.clone().keep_tidy(self.stop.clone()));
         let (outbox, overlay) = (self.context.outbox.clone(), self.context.overlay.clone());
         let (billing, me) = (self.billing.clone(), self.context.me());
         let courier = billing::outbox::courier::run(outbox, clock::now, move |peer, request| {
@@ -442,6 +459,27 @@ fn internet(config: &Config) -> Result<Internet, StartError> {
         map_ports: config.mdns,
         serve: config.serve_relay.clone(),
     })
+}
+
+/// The home's identity, which must be the one that the database is of.
+async fn identity(home: &Home, store: &Store) -> Result<Identity, StartError> {
+    const SETTING: &str = "peer";
+    let known = store.setting(SETTING).await?;
+    if let Some(peer) = known.clone().filter(|_| !home.has_identity()) {
+        return Err(HomeError::NoIdentity { home: home.root().to_owned(), peer }.into());
+    }
+    let identity = home.identity(rand::random)?;
+    let own = identity.peer().to_string();
+    match known {
+        Some(peer) if peer != own => {
+            Err(HomeError::AnotherIdentity { home: home.root().to_owned(), peer }.into())
+        }
+        Some(_) => Ok(identity),
+        None => {
+            store.set_setting(SETTING, &own).await?;
+            Ok(identity)
+        }
+    }
 }
 
 /// The name that is asked for, else the last one, else the machine's user.

@@ -44,6 +44,16 @@ impl SmallDisk {
         path
     }
 
+    /// Takes all space but for so many bytes, by the file it returns; `filler`, of before, goes.
+    #[must_use]
+    pub fn fill_but(&self, spare: u64) -> PathBuf {
+        let path = self.fill();
+        let file = File::options().write(true).open(&path).expect("it was just made");
+        let len = file.metadata().expect("it is there").len();
+        file.set_len(len.saturating_sub(spare)).expect("a file can be made shorter");
+        path
+    }
+
     /// Makes it larger.
     pub fn resize(&self, mib: u64) {
         run(Command::new("mount").args(["-o", &format!("remount,size={mib}m")]).arg(&self.path));

@@ -346,8 +346,17 @@ impl Node {
 
     /// Ends it the polite way, and checks that it ends well.
     pub fn stop(&mut self) {
+        self.end_by(Signal::TERM);
+    }
+
+    /// Its terminal is closed; checks that it ends well.
+    pub fn hang_up(&mut self) {
+        self.end_by(Signal::HUP);
+    }
+
+    fn end_by(&mut self, signal: Signal) {
         let mut process = self.process.take().expect("a running node");
-        kill_process(Pid::from_child(&process.child), Signal::TERM).expect("it can be told to end");
+        kill_process(Pid::from_child(&process.child), signal).expect("it can be told to end");
         let name = self.setup.name.clone();
         let status =
             wait_for(&format!("{name} to end"), || process.child.try_wait().expect("it can be waited for"));

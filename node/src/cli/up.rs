@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use serde_json::json;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::broadcast,
 };
 
@@ -49,6 +49,9 @@ pub(super) struct Up {
     /// The billing peer's database, sqlite: or postgres: [default: in the home]
     #[arg(long, value_name = "URL")]
     billing_db: Option<String>,
+    /// Goes on with an empty database, if that of the home is gone
+    #[arg(long)]
+    new_database: bool,
     /// Takes in the programs and cards of a directory
     #[arg(long, value_name = "DIR")]
     preload: Option<PathBuf>,
@@ -73,14 +76,14 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
         metrics: options.metrics,
         console: options.console,
         billing_db: options.billing_db,
+        new_database: options.new_database,
         preload: options.preload,
         open_browser: has_desktop(),
         ..Config::new(home)
     };
-    let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (mut interrupt, mut terminate) = match (interrupt, terminate) {
-        (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
-        (Err(error), _) | (_, Err(error)) => return fail(&error),
+    let mut ends = match Ends::new() {
+        Ok(ends) => ends,
+        Err(error) => return fail(&error),
     };
     let Started { node, console } = match Node::start(config).await {
         Ok(started) => started,
@@ -90,8 +93,7 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
     announce(&node, &console, json).await;
     loop {
         tokio::select! {
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
+            () = ends.recv() => break,
             event = events.recv() => match event {
                 Ok(event) => tell(&event, json),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
@@ -101,6 +103,49 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
     }
     node.stop().await;
     DONE
+}
+
+/// The signals that ask the node to stop: an interrupt, a termination, and the end of its terminal.
+struct Ends {
+    interrupt: Signal,
+    terminate: Signal,
+    /// `None`: whoever started it wants it to outlive its terminal.
+    hangup: Option<Signal>,
+}
+
+impl Ends {
+    fn new() -> std::io::Result<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let hangup = (!is_hangup_ignored(&status)).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup,
+        })
+    }
+
+    /// Waits for any of them.
+    async fn recv(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = hangup => {}
+        }
+    }
+}
+
+/// Whether this process was started with SIGHUP ignored, as `nohup` does, by Linux's `/proc/self/status`.
+fn is_hangup_ignored(status: &str) -> bool {
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The lowest bit is that of signal 1.
+    ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
 async fn announce(node: &Node, console: &str, json: bool) {
@@ -158,4 +203,17 @@ fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nohup_is_noticed() {
+        let status = |mask: &str| format!("Name:\tparlor\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
+        assert!(is_hangup_ignored(&status("0000000000001001")));
+        assert!(!is_hangup_ignored(&status("0000000000001000")));
+        assert!(!is_hangup_ignored(""));
+    }
 }

@@ -133,7 +133,11 @@ impl Driver {
             Output::Send { to, term, first, messages } => {
                 self.send(to, SessionRequest { session, term, first, messages });
             }
-            Output::Entered(keys) => self.enter(session, keys),
+            Output::Entered(keys) => {
+                // The keys of before are to be gone from the disk.
+                self.context.store.tidy_soon();
+                self.enter(session, keys);
+            }
             Output::PullCommits { after } => self.pull_commits(session, after),
             Output::AskVote { of, request } => self.ask_vote(of, request),
             Output::Refused { from, what } => self.oddities.tell(session, from, what.into()),

@@ -131,7 +131,7 @@ mod tests {
     use sqlx::sqlite::SqliteConnectOptions;
 
     use super::*;
-    use crate::store::{MIGRATIONS, to_blob};
+    use crate::store::{open::MIGRATIONS, to_blob};
 
     const SESSION: SessionId = SessionId([3; 16]);
 

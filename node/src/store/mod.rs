@@ -12,54 +12,48 @@ mod cheats;
 mod contacts;
 mod group;
 mod offers;
+mod open;
 mod packs;
 mod places;
 mod programs;
 mod sessions;
 mod settings;
 mod tickets;
+mod tidy;
 mod updates;
 
-use std::path::Path;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
-use sqlx::{
-    Sqlite, SqlitePool,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
-};
+use sqlx::{Sqlite, sqlite::SqliteConnectOptions};
+use tokio::sync::Notify;
 
 pub use agents::{AgentState, owner_of_session};
 pub use bundle::{Bundle, BundleError, Bundles};
 pub use cheats::Cheat;
 pub use contacts::{Contact, MAX_CONTACTS};
 pub use offers::{OfferTerms, Offering};
+pub use open::{Before, OpenError};
 pub use packs::StoredPack;
 pub use programs::LibraryEntry;
 pub use sessions::SessionRecord;
 pub use tickets::HeldTicket;
 pub use updates::StoredUpdate;
 
-/// A write transaction: nobody else writes until it is committed or dropped.
-pub type Transaction = sqlx::Transaction<'static, Sqlite>;
+use crate::database::{self, Pool};
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+/// A write transaction: nobody else writes until it is committed or dropped.
+pub type Transaction = database::Transaction<Sqlite>;
 
 /// The node's database. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Store {
-    pool: SqlitePool,
-}
-
-/// Why the database cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum OpenError {
-    #[error("this home was written by a newer version of parlor: update parlor, or choose another --home")]
-    Newer,
-    #[error("the node's database cannot be brought up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    #[error("the node's database cannot be opened")]
-    Open(#[from] sqlx::Error),
+    pool: Pool<Sqlite>,
+    options: SqliteConnectOptions,
+    untidy: Arc<Notify>,
 }
 
 /// Why something could not be read or written.
@@ -73,32 +67,21 @@ pub enum StoreError {
 }
 
 impl Store {
-    /// Opens, and creates or brings up to date, the database in `file`.
-    pub async fn open(file: &Path) -> Result<Self, OpenError> {
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(std::time::Duration::from_secs(30));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await?;
-        match MIGRATIONS.run(&pool).await {
-            Ok(()) => Ok(Self { pool }),
-            Err(sqlx::migrate::MigrateError::VersionMissing(_)) => Err(OpenError::Newer),
-            Err(error) => Err(OpenError::Migrate(error)),
-        }
-    }
-
     /// Begins a write transaction.
     pub async fn write(&self) -> Result<Transaction, StoreError> {
-        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(self.pool.begin().await?)
     }
 
     /// The database itself, for other kinds of books kept in it.
     #[must_use]
-    pub fn pool(&self) -> &SqlitePool {
+    pub fn pool(&self) -> &Pool<Sqlite> {
         &self.pool
+    }
+
+    /// The same database, with something in between.
+    #[cfg(test)]
+    pub(crate) fn with_interference(&self, interference: database::Interference<Sqlite>) -> Self {
+        Self { pool: self.pool.with_interference(interference), ..self.clone() }
     }
 
     /// Waits for what is under way, and closes the file.

@@ -72,7 +72,9 @@ impl Store {
         ] {
             sqlx::query(query).bind(session.to_string()).execute(&mut *write).await?;
         }
-        Ok(write.commit().await?)
+        write.commit().await?;
+        self.tidy_soon();
+        Ok(())
     }
 
     /// All sessions, oldest first.

@@ -7,6 +7,7 @@
 
 mod discard;
 mod invitations;
+mod past_keys;
 mod rights;
 mod rogues;
 mod supply;

@@ -11,6 +11,8 @@ mod cose;
 mod crashes;
 mod demo;
 mod first_light;
+mod full_disk;
+mod homes;
 mod hostile_agents;
 mod internet;
 mod interop;

@@ -7,13 +7,14 @@ use parlor_proto::{
     rights::{Ack, EquivocationProof, Receipt, Right, Signed, Slot, Subject, Ticket, Verdict, Verified},
     time::Timestamp,
 };
-use sqlx::{Any, Row as _, Transaction};
+use sqlx::{Any, Row as _};
 
 use super::{Book, BookError, from_column, to_column, to_time};
+use crate::database::Transaction;
 
 /// An open booking. Dropped without [`commit`](Self::commit), nothing of it happened.
 pub(in crate::billing) struct Booking {
-    tx: Transaction<'static, Any>,
+    tx: Transaction<Any>,
     /// The position that this booking takes in the log.
     pub(in crate::billing) position: u64,
 }

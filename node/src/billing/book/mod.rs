@@ -13,15 +13,18 @@ mod read;
 use std::{path::Path, time::Duration};
 
 use parlor_proto::time::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use sqlx::{
-    AnyPool, ConnectOptions as _, Executor as _,
-    any::{AnyPoolOptions, install_default_drivers},
+    Any, Executor as _,
+    any::install_default_drivers,
     migrate::{MigrateError, Migrator},
     sqlite::SqliteConnectOptions,
 };
 
 pub(super) use booking::{Booked, Booking, NewRow};
 pub use read::{BookedReceipt, KeptProof};
+
+use crate::{database::Pool, home::create_private};
 
 /// Connections to the database, at most.
 const MAX_CONNECTIONS: u32 = 4;
@@ -30,8 +33,11 @@ const MAX_CONNECTIONS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Set for each connection to SQLite. As the node's own connections: what is committed survives a power cut.
-const SQLITE_PRAGMAS: &str =
-    "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;";
+const SQLITE_PRAGMAS: &str = "PRAGMA busy_timeout = 30000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON; \
+     PRAGMA journal_size_limit = 1048576;";
+
+/// What is written as a number in the path of a URL: also `%`, which would name another path.
+const NOT_IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'-').remove(b'_');
 
 /// Where the tables' versions are kept: apart from the node's own, as the file may be the same.
 const VERSIONS_TABLE: &str = "billing_migrations";
@@ -41,7 +47,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/billing");
 /// A billing peer's books. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Book {
-    pool: AnyPool,
+    pool: Pool<Any>,
 }
 
 /// Why the books cannot be opened.
@@ -78,7 +84,8 @@ impl Book {
             Some(rest) if !rest.contains('?') => &format!("{url}?mode=rwc"),
             _ => url,
         };
-        let options = AnyPoolOptions::new().max_connections(MAX_CONNECTIONS).acquire_timeout(PATIENCE);
+        make_private(url);
+        let options = Pool::<Any>::options().max_connections(MAX_CONNECTIONS).acquire_timeout(PATIENCE);
         let options = options.after_connect(|connection, _| {
             Box::pin(async move {
                 if connection.backend_name() == "SQLite" {
@@ -91,7 +98,8 @@ impl Book {
         let mut migrator = Migrator { migrations: MIGRATIONS.migrations.clone(), ..Migrator::DEFAULT };
         migrator.dangerous_set_table_name(VERSIONS_TABLE);
         match migrator.run(&pool).await {
-            Ok(()) => Ok(Self { pool }),
+            // The first statement of a booking takes the lock.
+            Ok(()) => Ok(Self { pool: Pool::new(pool, "BEGIN") }),
             Err(MigrateError::VersionMissing(_)) => Err(OpenError::Newer),
             Err(error) => Err(OpenError::Migrate(error)),
         }
@@ -99,13 +107,29 @@ impl Book {
 
     /// Opens the books in a file of SQLite's, the node's own for example.
     pub async fn open_file(file: &Path) -> Result<Self, OpenError> {
-        let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
-        Self::open(options.to_url_lossy().as_str()).await
+        let path = percent_encode(file.as_os_str().as_encoded_bytes(), NOT_IN_A_PATH);
+        Self::open(&format!("sqlite://{path}?mode=rwc")).await
+    }
+
+    /// The same books, with something between them and the database.
+    #[cfg(test)]
+    pub(crate) fn with_interference(&self, interference: crate::database::Interference<Any>) -> Self {
+        Self { pool: self.pool.with_interference(interference) }
     }
 
     /// Waits for what is under way, and lets go of the database.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// A file of SQLite's that is to be made is its owner's alone. Where that fails, opening it says why.
+fn make_private(url: &str) {
+    if let Ok(options) = url.parse::<SqliteConnectOptions>()
+        && url.starts_with("sqlite:")
+        && url.contains("mode=rwc")
+    {
+        let _ = create_private(options.get_filename());
     }
 }
 

@@ -19,10 +19,13 @@ use parlor_proto::{
     time::Timestamp,
 };
 use serde::Serialize;
-use sqlx::{Row as _, SqliteConnection, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Row as _, Sqlite, sqlite::SqliteRow};
 use tokio::sync::Notify;
 
-use crate::clock::rfc3339;
+use crate::{
+    clock::rfc3339,
+    database::{Connection, Pool},
+};
 
 /// Time to the second try, after all billing peers failed once. Doubles with each round.
 pub const FIRST_DELAY: Duration = Duration::from_secs(2);
@@ -39,7 +42,7 @@ const MAX_REASON: usize = 300;
 /// The queue. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Outbox {
-    pool: SqlitePool,
+    pool: Pool<Sqlite>,
     wake: Arc<Notify>,
 }
 
@@ -93,7 +96,7 @@ pub struct OutboxEntry {
 impl Outbox {
     /// The queue in a node's database, whose tables exist.
     #[must_use]
-    pub fn new(pool: SqlitePool) -> Self {
+    pub fn new(pool: Pool<Sqlite>) -> Self {
         Self { pool, wake: Arc::new(Notify::new()) }
     }
 
@@ -101,7 +104,7 @@ impl Outbox {
     /// receipt again changes nothing, and where nobody counts, nothing is queued.
     pub async fn enqueue(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<Sqlite>,
         right: &Right,
         receipt: &Verified<Receipt>,
         now: Timestamp,
@@ -204,7 +207,7 @@ impl Outbox {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.pool.begin().await?;
         let query = "UPDATE outbox SET attempts = attempts + 1, reason = ? \
                      WHERE receipt = ? AND state = 'pending' RETURNING attempts";
         let attempts: Option<i64> = sqlx::query_scalar(query)
@@ -228,7 +231,7 @@ impl Outbox {
         reason: &str,
         now: Timestamp,
     ) -> Result<(), OutboxError> {
-        let mut tx = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+        let mut tx = self.pool.begin().await?;
         let before = open_peers(&mut tx, receipt).await?;
         sqlx::query("UPDATE outbox_peers SET refusal = ? WHERE receipt = ? AND peer = ?")
             .bind(shortened(reason))
@@ -271,7 +274,7 @@ impl Outbox {
 
 /// The billing peers that have not refused it, in order.
 async fn open_peers(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<Sqlite>,
     receipt: ReceiptHash,
 ) -> Result<Vec<PeerId>, OutboxError> {
     let query = "SELECT peer FROM outbox_peers WHERE receipt = ? AND refusal IS NULL ORDER BY number";
@@ -298,7 +301,7 @@ fn delay(attempts: u64, peers: u64) -> Duration {
 }
 
 async fn schedule(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<Sqlite>,
     receipt: ReceiptHash,
     next: PeerId,
     at: Timestamp,

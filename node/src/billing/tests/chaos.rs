@@ -45,7 +45,7 @@ fn any_step() -> impl Strategy<Value = Step> {
 struct World {
     disk: Disk,
     outbox: Outbox,
-    pool: SqlitePool,
+    pool: Pool<Sqlite>,
     service: Service,
     reports: Vec<(Right, Verified<Receipt>)>,
     reported: usize,

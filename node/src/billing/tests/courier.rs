@@ -9,7 +9,7 @@ use super::*;
 use crate::billing::outbox::courier;
 
 /// Queues `count` stretches of use.
-async fn enqueue(outbox: &Outbox, pool: &SqlitePool, right: &Right, from: u64, count: u64) {
+async fn enqueue(outbox: &Outbox, pool: &Pool<Sqlite>, right: &Right, from: u64, count: u64) {
     let mut tx = pool.begin().await.unwrap();
     for number in from..from + count {
         let at = NOW + Duration::from_secs(60 * number);

@@ -8,6 +8,7 @@
 mod chaos;
 mod courier;
 mod export;
+mod faults;
 mod outbox;
 mod service;
 
@@ -24,13 +25,14 @@ use parlor_proto::{
     time::Timestamp,
 };
 use sqlx::{
-    Any, SqlitePool,
+    Any, Sqlite,
     migrate::MigrateDatabase as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode},
 };
 use tempfile::TempDir;
 
 use super::{Book, Outbox, Service};
+use crate::database::Pool;
 
 /// 2030-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp(1_893_456_000_000);
@@ -169,15 +171,15 @@ impl Disk {
         Service::new(self.book().await, identity(BILLING))
     }
 
-    async fn pool(&self) -> SqlitePool {
+    async fn pool(&self) -> Pool<Sqlite> {
         let options = SqliteConnectOptions::new()
             .filename(self.dir.path().join("node.db"))
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .foreign_keys(true);
-        let pool = SqlitePool::connect_with(options).await.unwrap();
+        let pool = Pool::<Sqlite>::options().connect_with(options).await.unwrap();
         sqlx::migrate!().run(&pool).await.unwrap();
-        pool
+        Pool::new(pool, "BEGIN IMMEDIATE")
     }
 
     async fn outbox(&self) -> Outbox {

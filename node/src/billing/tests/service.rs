@@ -271,9 +271,15 @@ async fn a_book_that_cannot_be_opened_says_what_is_wanted() {
         let error = Book::open(url).await.unwrap_err();
         assert!(error.to_string().contains("a sqlite: or postgres: URL is wanted"), "{url}: {error}");
     }
-    let file = disk.dir.path().join("50% of #1?.db");
-    Book::open_file(&file).await.unwrap().close().await;
-    assert!(file.exists());
+    for name in ["50% of #1?.db", "%41.db", "ä;b&c=d+e\\f.db"] {
+        let file = disk.dir.path().join(name);
+        let before = std::fs::read_dir(disk.dir.path()).unwrap().count();
+        Book::open_file(&file).await.unwrap().close().await;
+        assert!(file.exists(), "{name}");
+        assert_eq!(std::fs::read_dir(disk.dir.path()).unwrap().count(), before + 1, "no other file");
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "its owner's alone");
+    }
 }
 
 #[tokio::test]
