@@ -211,7 +211,8 @@ impl Node {
         }
         let sessions = Sessions::start(Arc::clone(&context), web, availability).await?;
         let supplies = Arc::new(Supplies::new(Arc::clone(&context)));
-        supplies.resume().await?;
+        let stop = CancellationToken::new();
+        supplies.resume(&stop).await?;
         let socket = control_socket(home.root());
         let node = Arc::new(Self {
             context,
@@ -219,7 +220,7 @@ impl Node {
             sessions,
             billing: Service::new(book, identity),
             started: Instant::now(),
-            stop: CancellationToken::new(),
+            stop,
             socket: socket.clone(),
             home: Mutex::new(Some(home)),
         });
@@ -235,11 +236,15 @@ impl Node {
         Ok(Started { node, console: console.url })
     }
 
-    /// Stops: says goodbye to nobody, because everything that counts is on disk; but agents put their state aside.
+    /// Stops: says goodbye to nobody, because everything that counts is on disk; but agents put their state aside. When
+    /// it returns, nothing of this node writes to its home any more.
     pub async fn stop(&self) {
         self.stop.cancel();
-        self.sessions.finish_agents().await;
+        self.sessions.stop().await;
         self.context.overlay.clone().shutdown().await;
+        let bundles = Arc::clone(&self.context.bundles);
+        let closed = tokio::task::spawn_blocking(move || bundles.close()).await;
+        closed.expect("waiting for who writes does not panic");
         // A socket that is left behind does no harm.
         let _ = std::fs::remove_file(&self.socket);
         self.billing.book().close().await;

@@ -46,6 +46,8 @@ pub(super) struct Driver {
     hosts: watch::Receiver<BTreeSet<PeerId>>,
     present: HashSet<PeerId>,
     pulls: Pulls,
+    /// A write failed: what is on disk may be another log than this one.
+    is_doubtful: bool,
     /// The newest own update that could not be published.
     unpublished: Option<Verified<Update>>,
 }
@@ -69,6 +71,7 @@ impl Driver {
             hosts: inner.hosts.subscribe(),
             present: HashSet::new(),
             pulls: Pulls::default(),
+            is_doubtful: false,
             unpublished: None,
         }
     }
@@ -124,6 +127,9 @@ impl Driver {
             }
         }
         while !work.is_empty() {
+            if self.is_doubtful {
+                self.read_again(inner).await;
+            }
             let mut batch = Batch::new(&self.log, *self.newest.borrow());
             while batch.checkpoint.is_none()
                 && let Some(work) = work.pop_front()
@@ -183,6 +189,7 @@ impl Driver {
             for (_, reply) in batch.replies {
                 let _ = reply.send(Err(PostError::Store(Arc::clone(&error))));
             }
+            self.is_doubtful = true;
             // What cannot be written need not be fetched, until something new happens.
             self.pulls.give_up();
             return;
@@ -193,6 +200,18 @@ impl Driver {
         }
         for update in batch.own {
             self.publish(inner, update).await;
+        }
+    }
+
+    /// Begins again with what is on disk. A write that failed may have come there all the same: what is appended after
+    /// another log than that is refused for ever.
+    async fn read_again(&mut self, inner: &Inner) {
+        match inner.store.log(inner.session).await {
+            Ok((log, serial)) => {
+                self.written(inner, log, serial);
+                self.is_doubtful = false;
+            }
+            Err(error) => tracing::error!(session = %inner.session, %error, "the log cannot be read again"),
         }
     }
 
@@ -221,6 +240,7 @@ impl Driver {
             match batch.write(inner).await {
                 Ok(()) => self.written(inner, batch.log, batch.serial),
                 Err(error) => {
+                    self.is_doubtful = true;
                     tracing::error!(session = %inner.session, %error, "a checkpoint could not be noted");
                 }
             }

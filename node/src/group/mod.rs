@@ -101,6 +101,8 @@ struct Inner {
     wanted_epoch: watch::Sender<u64>,
     stop: CancellationToken,
     _stop: DropGuard,
+    /// The writer has ended: nothing of it comes to the disk any more.
+    ended: CancellationToken,
 }
 
 /// A realtime message of another member.
@@ -153,7 +155,7 @@ impl Group {
         let (log, serial) = store.log(session).await?;
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (newest_sender, newest) = watch::channel(serial);
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let inner = Arc::new(Inner {
             session,
             me: identity.peer(),
@@ -174,9 +176,13 @@ impl Group {
             wanted_epoch: watch::Sender::new(0),
             stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
+            ended: ended.clone(),
         });
         let driver = driver::Driver::new(&inner, identity, log, newest_sender);
-        tokio::spawn(driver.run(inbox, stop));
+        tokio::spawn(async move {
+            let _ended = ended.drop_guard();
+            driver.run(inbox, stop).await;
+        });
         Ok(Self { inner })
     }
 
@@ -192,9 +198,11 @@ impl Group {
         self.inner.wanted_epoch.subscribe()
     }
 
-    /// Ends its task, whoever still holds it: a log has one writer, and the session may be joined anew.
-    pub fn close(&self) {
+    /// Ends its task, whoever still holds it, and returns once what that had under way is on disk or given up: a log
+    /// has one writer, and the next one begins with what is there.
+    pub async fn close(&self) {
         self.inner.stop.cancel();
+        self.inner.ended.cancelled().await;
     }
 
     /// For those who must not keep it open.

@@ -21,6 +21,7 @@ use crate::{
     clock,
     console::Availability,
     context::Context,
+    runtime::agent::NotWritten,
     store::{SessionRecord, StoreError},
     supply::library,
 };
@@ -56,6 +57,8 @@ pub enum SessionError {
     Setup(String),
     #[error("the program's agent does not take it: it was stopped, or is too slow")]
     NotTaken,
+    #[error(transparent)]
+    NotWritten(#[from] NotWritten),
     #[error(transparent)]
     Step(#[from] StepError),
     #[error(transparent)]
@@ -138,6 +141,12 @@ impl Driver {
             let sleep = self.next_due().map_or(LONGEST_SLEEP, |due| due.since(now));
             tokio::select! {
                 command = inbox.recv() => match command {
+                    Some(Command::Stop(reply)) => {
+                        self.stop().await;
+                        // Who asked does not wait any more: no harm done.
+                        let _ = reply.send(());
+                        return;
+                    }
                     Some(command) => self.command(command).await,
                     None => return,
                 },
@@ -216,9 +225,20 @@ impl Driver {
                 let lines = self.runs.get(&session).map(|run| run.doing.link.lines());
                 drop(reply.send(lines.unwrap_or_default()));
             }
-            Command::FinishAgents(reply) => {
-                self.finish_agents().await;
-                let _ = reply.send(());
+            // Ends the loop that calls this.
+            Command::Stop(_) => {}
+        }
+    }
+
+    /// Ends what is being done, so that nothing of it writes any more.
+    async fn stop(&mut self) {
+        self.finish_agents().await;
+        for run in self.runs.values_mut() {
+            if let Some(transfer) = run.doing.transfer.take() {
+                transfer.stop().await;
+            }
+            if let Some(group) = run.doing.group.take() {
+                group.close().await;
             }
         }
     }

@@ -45,7 +45,7 @@ use crate::{
     console::Availability,
     context::Context,
     group::{Beacon, Group},
-    runtime::web::WebServer,
+    runtime::{agent::NotWritten, web::WebServer},
     store::StoreError,
 };
 
@@ -100,8 +100,8 @@ enum Command {
     Launch(SessionId, Reply<String>),
     RemoveProgram(ProgramId, Reply<()>),
     SetAvailability(Availability, oneshot::Sender<()>),
-    Tell(SessionId, String, oneshot::Sender<Option<oneshot::Receiver<()>>>),
-    FinishAgents(oneshot::Sender<()>),
+    Tell(SessionId, String, oneshot::Sender<Option<oneshot::Receiver<Result<(), NotWritten>>>>),
+    Stop(oneshot::Sender<()>),
     Lines(SessionId, oneshot::Sender<Vec<(&'static str, String)>>),
 }
 
@@ -210,7 +210,10 @@ impl Sessions {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Tell(session, text, reply)).await.map_err(|_| SessionError::Stopping)?;
         match answer.await.map_err(|_| SessionError::Stopping)? {
-            Some(taken) => taken.await.map(|()| true).map_err(|_| SessionError::NotTaken),
+            Some(taken) => {
+                taken.await.map_err(|_| SessionError::NotTaken)??;
+                Ok(true)
+            }
             None => Ok(false),
         }
     }
@@ -223,11 +226,12 @@ impl Sessions {
         answer.await.unwrap_or_default()
     }
 
-    /// Before the node stops: agents put their state aside.
-    pub async fn finish_agents(&self) {
+    /// Ends everything that is done for sessions, which go on at the next start: agents put their state aside,
+    /// transfers stop where they are, and what groups have under way is written.
+    pub async fn stop(&self) {
         let (reply, answer) = oneshot::channel();
         // Fails only if it has stopped already.
-        let _ = self.commands.send(Command::FinishAgents(reply)).await;
+        let _ = self.commands.send(Command::Stop(reply)).await;
         let _ = answer.await;
     }
 

@@ -50,10 +50,19 @@ pub(super) struct Doing {
 
 /// A transfer under way; dropped, it stops.
 pub(super) struct Transfer {
-    _task: AbortOnDropHandle<()>,
+    task: AbortOnDropHandle<()>,
     /// Who serves it.
     host: PeerId,
     pub(super) view: TransferView,
+}
+
+impl Transfer {
+    /// Stops it, and returns once it has stopped.
+    pub(super) async fn stop(self) {
+        self.task.abort();
+        // It was aborted, or had come to its end.
+        let _ = self.task.await;
+    }
 }
 
 /// What should be done.
@@ -110,7 +119,7 @@ impl Driver {
         (doing.attendance, doing.beacons) = (None, None);
         context.hosted.set(session, BTreeSet::new());
         if let Some(group) = doing.group.take() {
-            group.close();
+            group.close().await;
             self.groups.write().unwrap_or_else(PoisonError::into_inner).remove(&session);
             context.overlay.group_close(session).await;
             for peer in std::mem::take(&mut doing.members) {
@@ -193,7 +202,7 @@ impl Driver {
                     receive(context, session, right, host, (link, is_host), commands).await;
                 });
                 let view = TransferView { done: 0, total, fetched: 0, waits: None };
-                run.doing.transfer = Some(Transfer { _task: AbortOnDropHandle::new(task), host, view });
+                run.doing.transfer = Some(Transfer { task: AbortOnDropHandle::new(task), host, view });
             }
         }
     }

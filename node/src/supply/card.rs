@@ -96,7 +96,10 @@ pub async fn write(context: &Context, name: &str, file: &Path) -> Result<Program
 /// address book.
 pub async fn read(context: &Context, file: &Path) -> Result<CardContent, CardError> {
     let (bundles, from) = (Arc::clone(&context.bundles), file.to_owned());
-    let reading = tokio::task::spawn_blocking(move || read_card(&from, &bundles));
+    let reading = tokio::task::spawn_blocking(move || {
+        let _writing = bundles.writing().map_err(store::bundle::CardError::from)?;
+        read_card(&from, &bundles)
+    });
     let (bundle, note) = reading.await.expect("reading a card does not panic")?;
     let note: Note = cbor4ii::serde::from_slice(&note).map_err(|_| CardError::Note)?;
     let (program, now) = (bundle.program().id(), clock::now());

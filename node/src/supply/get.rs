@@ -16,6 +16,7 @@ use parlor_proto::{
     wire::{CatalogRequest, CatalogResponse, Request, RequestId, Response},
 };
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     library, origin,
@@ -108,12 +109,17 @@ impl Supplies {
         Ok(supply)
     }
 
-    /// At start: what already has its ticket goes on by itself.
-    pub async fn resume(self: &Arc<Self>) -> Result<(), StoreError> {
+    /// At start: what already has its ticket goes on by itself, until `stop`.
+    pub async fn resume(self: &Arc<Self>, stop: &CancellationToken) -> Result<(), StoreError> {
         let open = self.context.store.open_supplies().await?;
         for supply in open.into_iter().filter(|supply| supply.right().is_some()) {
-            let supplies = Arc::clone(self);
-            tokio::spawn(async move { supplies.persist_until_held(supply).await });
+            let (supplies, stop) = (Arc::clone(self), stop.clone());
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = supplies.persist_until_held(supply) => {}
+                }
+            });
         }
         Ok(())
     }

@@ -38,6 +38,7 @@ pub async fn import_into_library(
 ) -> Result<Arc<Bundle>, LibraryError> {
     let (path, bundles) = (path.to_owned(), Arc::clone(&context.bundles));
     let import = move || -> Result<Arc<Bundle>, LibraryError> {
+        let _writing = bundles.writing()?;
         Ok(program::import(&path, &bundles)?.install(&bundles)?)
     };
     let bundle = tokio::task::spawn_blocking(import).await.expect("an import does not panic")?;

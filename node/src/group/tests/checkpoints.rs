@@ -98,7 +98,7 @@ async fn serials_are_never_used_again() {
     until(async || *site.group.newest().borrow() == 3).await;
     site.group.set_hosts(peers([0]));
     until(async || site.all().await.len() == 1).await;
-    site.group.close();
+    site.group.close().await;
     site.group = open(0, &site.store, &site.overlay, Some(Arc::clone(&keys[0]))).await;
     assert_eq!(site.group.post(b"next".to_vec()).await.unwrap(), 4);
 }

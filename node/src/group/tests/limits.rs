@@ -78,7 +78,7 @@ async fn ones_own_node_holds_back_first() {
     site.group.inner.pace().realtime = nearly_none();
     site.group.send_realtime("does not".into()).await;
     assert_eq!(sealed(), 2);
-    site.group.close();
+    site.group.close().await;
     assert!(matches!(waiting.await.unwrap(), Err(PostError::Closed)));
 }
 
@@ -86,7 +86,7 @@ async fn ones_own_node_holds_back_first() {
 async fn what_is_kept_of_one_member_is_bounded_until_a_checkpoint() {
     let keys = keys(2, 1);
     let mut site = Site::with(0, None, &[update(0, 1, "mine"), update(1, 1, "another's")]).await;
-    site.group.close();
+    site.group.close().await;
     // As if they weighed as much as may be.
     let most = MAX_RETAINED_BYTES as i64;
     sqlx::query("UPDATE updates SET size = ?").bind(most).execute(site.store.pool()).await.unwrap();

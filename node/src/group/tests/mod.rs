@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod checkpoints;
+mod faults;
 mod limits;
 mod sealed;
 mod talk;

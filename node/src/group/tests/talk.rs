@@ -139,7 +139,7 @@ async fn no_two_runs_of_a_node_seal_under_the_same_number() {
     };
     let mut boots = vec![boot_of(&site.group)];
     for _ in 0..3 {
-        site.group.close();
+        site.group.close().await;
         site.store.close().await;
         site.store = store_in(&site.dir).await;
         site.group = open(0, &site.store, &site.overlay, Some(Arc::clone(&keys[0]))).await;

@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval_at},
 };
 
-use super::{Event, Limits, Sandbox, Stopped, Surroundings, guest::Guest, instance::Instance};
+use super::{Event, Limits, NotWritten, Sandbox, Stopped, Surroundings, guest::Guest, instance::Instance};
 
 /// What waits for an agent, at most; then whoever tells it something waits too, or drops it.
 const QUEUE: usize = 256;
@@ -50,7 +50,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 enum Command {
     /// And who is to know when it has been taken.
-    Event(Event, Option<oneshot::Sender<()>>),
+    Event(Event, Option<oneshot::Sender<Result<(), NotWritten>>>),
     Suspend(oneshot::Sender<Suspended>),
     End(oneshot::Sender<()>),
 }
@@ -65,12 +65,13 @@ impl Agent {
         self.command(Command::Event(event, None)).await
     }
 
-    /// The same; what is returned says when the agent has taken it, and is cut off if it was stopped before.
+    /// The same; what is returned says when the agent has taken it, and whether all that it wrote upon it is written; it
+    /// is cut off if the agent was stopped before.
     ///
     /// # Errors
     ///
     /// It does not run any more.
-    pub async fn hand(&self, event: Event) -> Result<oneshot::Receiver<()>, Stopped> {
+    pub async fn hand(&self, event: Event) -> Result<oneshot::Receiver<Result<(), NotWritten>>, Stopped> {
         let (taken, answer) = oneshot::channel();
         self.command(Command::Event(event, Some(taken))).await?;
         Ok(answer)
@@ -180,10 +181,13 @@ async fn run(
                 if let Event::Update(update) = &event {
                     serial = Some(update.serial);
                 }
+                // What came of ticks is nobody's concern here.
+                instance.was_unwritten();
                 instance.event(event).await?;
+                let is_written = if instance.was_unwritten() { Err(NotWritten) } else { Ok(()) };
                 if let Some(taken) = taken {
                     // Who asked does not wait any more: no harm done.
-                    let _ = taken.send(());
+                    let _ = taken.send(is_written);
                 }
             }
             Some(Command::Suspend(answer)) => {

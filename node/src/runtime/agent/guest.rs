@@ -30,6 +30,8 @@ pub(super) struct Guest {
     pub(super) messages: Pace,
     pub(super) output: Pace,
     pub(super) quota: u64,
+    /// Whether something was not written, since this was last set back.
+    pub(super) is_unwritten: bool,
     pub(super) diary: Arc<Mutex<Diary>>,
     pub(super) memory: Memory,
     /// Made when it is first asked for: many agents never do.
@@ -49,6 +51,7 @@ impl Guest {
             messages: Pace::new(limits.messages, now),
             output: Pace::new(limits.output, now),
             quota: limits.store,
+            is_unwritten: false,
             wasi: None,
             diary,
             memory: Memory { most: limits.memory, used: 0, is_short: false },

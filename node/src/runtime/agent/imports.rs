@@ -22,7 +22,7 @@ use rand::Rng as _;
 use serde_json::value::RawValue;
 
 use super::{
-    MAX_KEY, MAX_LINE, MAX_VALUE, Stopped,
+    KeepError, MAX_KEY, MAX_LINE, MAX_VALUE, SayError, Stopped,
     guest::Guest,
     pace::Verdict,
     text::shown,
@@ -63,6 +63,19 @@ impl Guest {
     }
 }
 
+impl Guest {
+    async fn keep(
+        &mut self,
+        scope: store::Scope,
+        key: String,
+        value: Option<Vec<u8>>,
+    ) -> Result<(), store::Error> {
+        let kept = self.surroundings.set(scope.into(), key, value, self.quota).await;
+        self.is_unwritten |= kept == Err(KeepError::Failed);
+        Ok(kept?)
+    }
+}
+
 impl types::Host for Guest {}
 
 impl group::Host for Guest {
@@ -91,7 +104,9 @@ impl group::Host for Guest {
         if !is_json(&content.payload) {
             return Ok(Err(group::Error::Malformed));
         }
-        Ok(self.surroundings.post(content.into()).await.map_err(Into::into))
+        let posted = self.surroundings.post(content.into()).await;
+        self.is_unwritten |= posted == Err(SayError::NotWritten);
+        Ok(posted.map_err(Into::into))
     }
 }
 
@@ -109,11 +124,11 @@ impl store::Host for Guest {
         if value.len() > MAX_VALUE {
             return Err(store::Error::TooLarge);
         }
-        Ok(self.surroundings.set(scope.into(), checked(key)?, Some(value), self.quota).await?)
+        self.keep(scope, checked(key)?, Some(value)).await
     }
 
     async fn delete(&mut self, scope: store::Scope, key: String) -> Result<(), store::Error> {
-        Ok(self.surroundings.set(scope.into(), checked(key)?, None, self.quota).await?)
+        self.keep(scope, checked(key)?, None).await
     }
 
     async fn keys(&mut self, scope: store::Scope) -> Result<Vec<String>, store::Error> {

@@ -119,6 +119,11 @@ impl Instance {
         }
     }
 
+    /// Whether something of what it wanted to write was not written since this was last asked.
+    pub(super) fn was_unwritten(&mut self) -> bool {
+        std::mem::take(&mut self.store.data_mut().is_unwritten)
+    }
+
     /// Time has passed.
     pub(super) async fn tick(&mut self) -> Result<(), Stopped> {
         call!(self.call_tick(), on EVENT, for self.event)

@@ -156,9 +156,16 @@ pub enum SayError {
     Full,
     /// The session does not go on.
     Closed,
+    /// The disk failed.
+    NotWritten,
     /// Not JSON.
     Malformed,
 }
+
+/// Something of what an agent wanted to write upon an event was not written, as the disk failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("what the program's agent wanted to write was not written: make room on the disk and try again")]
+pub struct NotWritten;
 
 /// Why something was not kept, or not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -58,7 +58,7 @@ impl From<SayError> for group::Error {
         match error {
             SayError::TooLarge(most) => Self::TooLarge(most),
             SayError::Full => Self::Full,
-            SayError::Closed => Self::Closed,
+            SayError::Closed | SayError::NotWritten => Self::Closed,
             SayError::Malformed => Self::Malformed,
         }
     }

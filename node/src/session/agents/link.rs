@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Part;
-use crate::runtime::agent::{Event, Member};
+use crate::runtime::agent::{Event, Member, NotWritten};
 
 /// What a slow page may lag behind before it loses the oldest.
 const LAG: usize = 256;
@@ -31,7 +31,7 @@ pub(in crate::session) enum Speaker {
 pub(super) struct Told {
     pub(super) event: Event,
     /// Who is to know when it has been taken.
-    pub(super) taken: Option<oneshot::Sender<()>>,
+    pub(super) taken: Option<oneshot::Sender<Result<(), NotWritten>>>,
 }
 
 /// See the module.
@@ -68,7 +68,10 @@ impl Link {
 
     /// A line of the user's, for the agent that everyone has; `None` if there is none. What is returned says when it has
     /// been taken, and is cut off if the agent was stopped, or is too slow.
-    pub(in crate::session) fn type_line(&self, line: String) -> Option<oneshot::Receiver<()>> {
+    pub(in crate::session) fn type_line(
+        &self,
+        line: String,
+    ) -> Option<oneshot::Receiver<Result<(), NotWritten>>> {
         let parts = self.parts.read().unwrap_or_else(PoisonError::into_inner);
         let events = parts.get(&Part::Agent).filter(|events| !events.is_closed())?;
         let (taken, answer) = oneshot::channel();

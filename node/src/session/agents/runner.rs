@@ -144,9 +144,9 @@ async fn tell(agent: &Agent, Told { event, taken }: Told) -> Result<(), Stopped>
     let handed = agent.hand(event).await?;
     if let Some(taken) = taken {
         tokio::spawn(async move {
-            if handed.await.is_ok() {
+            if let Ok(is_written) = handed.await {
                 // Who asked does not wait any more: no harm done.
-                let _ = taken.send(());
+                let _ = taken.send(is_written);
             }
         });
     }

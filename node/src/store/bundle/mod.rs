@@ -20,6 +20,7 @@
 
 mod card;
 mod files;
+mod gate;
 mod have;
 mod shelf;
 #[cfg(test)]
@@ -32,7 +33,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -44,6 +45,8 @@ use parlor_proto::{
 
 pub use card::{CardError, MAX_NOTE, read_card, write_card};
 use files::FileCache;
+use gate::Gate;
+pub(crate) use gate::Writing;
 use have::HaveFile;
 pub use shelf::Bundles;
 pub(crate) use shelf::finish;
@@ -90,6 +93,9 @@ pub enum BundleError {
     /// The program was removed while it was used.
     #[error("the program was removed")]
     Removed,
+    /// Nothing is written any more.
+    #[error("the node is stopping")]
+    Stopping,
 }
 
 impl BundleError {
@@ -119,6 +125,7 @@ pub struct Bundle {
     dir: PathBuf,
     program: Program,
     files: FileCache,
+    gate: Arc<Gate>,
     removed: AtomicBool,
     /// Held while the files are synced, which takes long.
     settling: Mutex<()>,
@@ -206,7 +213,7 @@ impl Bundle {
     /// Makes the files of a copy for `role` at their full length and reserves their room on disk. To be called
     /// before chunks are written; calling it again is cheap.
     pub fn lay_out(&self, role: Role) -> Result<(), BundleError> {
-        self.not_removed()?;
+        let _writing = self.write()?;
         if self.state().laid_out >= Some(role) {
             return Ok(());
         }
@@ -222,7 +229,7 @@ impl Bundle {
     /// Verifies chunks, writes them to their places and notes them. A chunk that is there already is only
     /// verified.
     pub fn write_chunks(&self, batch: &[(ChunkIndex, &[u8])]) -> Result<Written, BundleError> {
-        self.not_removed()?;
+        let _writing = self.write()?;
         let mut written = Written::default();
         for &(index, bytes) in batch {
             let Some(chunk) = self.program.chunk(index).filter(|chunk| holds(chunk, bytes)) else {
@@ -247,7 +254,7 @@ impl Bundle {
         if self.state().settled >= Some(role) {
             return Ok(());
         }
-        self.not_removed()?;
+        let _writing = self.write()?;
         // Files without bytes have no chunk that would have made them.
         self.lay_out(role)?;
         files::sync_all(&self.dir, &self.files, self.program.files_for(role).map(|(_, entry)| entry))?;
@@ -295,6 +302,12 @@ impl Bundle {
 
     fn is_complete(&self, state: &State, role: Role) -> bool {
         state.settled >= Some(role) || self.program.chunks_for(role).is_subset(&state.have)
+    }
+
+    /// From here on, something is written.
+    fn write(&self) -> Result<Writing, BundleError> {
+        self.not_removed()?;
+        self.gate.enter()
     }
 
     fn not_removed(&self) -> Result<(), BundleError> {

@@ -18,7 +18,7 @@ use parlor_proto::{
 use tempfile::TempDir;
 
 use super::{
-    Bundle, BundleError, COMPLETE_FILE, FILES_DIR, FileCache, HAVE_FILE, MANIFEST_FILE, State,
+    Bundle, BundleError, COMPLETE_FILE, FILES_DIR, FileCache, Gate, HAVE_FILE, MANIFEST_FILE, State, Writing,
     files::{sync_all, write_whole},
     have,
 };
@@ -37,6 +37,7 @@ type Place = Arc<Mutex<Weak<Bundle>>>;
 pub struct Bundles {
     root: PathBuf,
     places: Mutex<HashMap<ProgramId, Place>>,
+    gate: Arc<Gate>,
 }
 
 impl Bundles {
@@ -53,7 +54,7 @@ impl Bundles {
                 fs::remove_dir_all(&path).map_err(|source| BundleError::io(&path, source))?;
             }
         }
-        Ok(Self { root: root.to_owned(), places: Mutex::default() })
+        Ok(Self { root: root.to_owned(), places: Mutex::default(), gate: Arc::default() })
     }
 
     /// The folder.
@@ -87,7 +88,7 @@ impl Bundles {
             if !dir.is_dir() {
                 return Ok(None);
             }
-            let bundle = Arc::new(load(dir, id)?);
+            let bundle = Arc::new(load(dir, id, &self.gate)?);
             *place = Arc::downgrade(&bundle);
             Ok(Some(bundle))
         })
@@ -102,6 +103,7 @@ impl Bundles {
             Err(BundleError::Damaged { .. }) => drop(self.remove(program.id())?),
             Err(error) => return Err(error),
         }
+        let _writing = self.writing()?;
         let staging = self.staging()?;
         prepare(staging.path(), program)?;
         self.install(staging, program)
@@ -118,19 +120,20 @@ impl Bundles {
     /// Puts a folder that was made ready (see [`finish`]) into its place. If there is one already that has
     /// as much, that one stays; one that has less goes.
     pub(crate) fn install(&self, staging: TempDir, program: &Program) -> Result<Arc<Bundle>, BundleError> {
-        let new = load(staging.path().to_owned(), program.id())?;
+        let new = load(staging.path().to_owned(), program.id(), &self.gate)?;
         if let Ok(Some(old)) = self.get(program.id())
             && new.have().is_subset(&old.have())
         {
             return Ok(old);
         }
+        let _writing = self.writing()?;
         self.remove(program.id())?;
         let dir = self.dir(program.id());
         self.at(program.id(), |place| {
             fs::rename(staging.path(), &dir).map_err(|source| BundleError::io(&dir, source))?;
             // Renamed: nothing is left to delete.
             let _ = staging.keep();
-            let bundle = Arc::new(load(dir.clone(), program.id())?);
+            let bundle = Arc::new(load(dir.clone(), program.id(), &self.gate)?);
             *place = Arc::downgrade(&bundle);
             Ok(bundle)
         })
@@ -143,6 +146,7 @@ impl Bundles {
         if !dir.is_dir() {
             return Ok(false);
         }
+        let _writing = self.writing()?;
         let trash = self.at(id, |place| {
             let trash = self.root.join(format!("{TRASH_PREFIX}{id}-{:016x}", rand::random::<u64>()));
             fs::rename(&dir, &trash).map_err(|source| BundleError::io(&dir, source))?;
@@ -155,6 +159,16 @@ impl Bundles {
         lock(&self.places).retain(|_, place| Arc::strong_count(place) > 1 || lock(place).strong_count() > 0);
         fs::remove_dir_all(&trash).map_err(|source| BundleError::io(&trash, source))?;
         Ok(true)
+    }
+
+    /// To be held while something is put together in [`Self::staging`].
+    pub(crate) fn writing(&self) -> Result<Writing, BundleError> {
+        self.gate.enter()
+    }
+
+    /// Lets nobody write any more, and returns once what is under way is written.
+    pub fn close(&self) {
+        self.gate.close();
     }
 
     fn dir(&self, id: ProgramId) -> PathBuf {
@@ -193,7 +207,9 @@ pub(crate) fn finish(dir: &Path, program: &Program) -> Result<(), BundleError> {
     write_whole(dir, COMPLETE_FILE, Role::Host.to_string().as_bytes())
 }
 
-fn load(dir: PathBuf, id: ProgramId) -> Result<Bundle, BundleError> {
+fn load(dir: PathBuf, id: ProgramId, gate: &Arc<Gate>) -> Result<Bundle, BundleError> {
+    // What is noted may have to be noted anew.
+    let _writing = gate.enter()?;
     let program = Program::decode_expecting(read_manifest(&dir)?, id)
         .map_err(|source| BundleError::Damaged { id, source })?;
     let files = FileCache::new(dir.join(FILES_DIR));
@@ -213,6 +229,7 @@ fn load(dir: PathBuf, id: ProgramId) -> Result<Bundle, BundleError> {
         dir,
         program,
         files,
+        gate: Arc::clone(gate),
         removed: AtomicBool::new(false),
         settling: Mutex::new(()),
         state: Mutex::new(state),
