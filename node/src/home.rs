@@ -18,12 +18,14 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
 use parlor_proto::identity::Identity;
+
+use crate::whole_file::{self, Existing, Readers};
 
 /// Version of the layout above. A home with a higher one is left untouched.
 const FORMAT: u32 = 1;
@@ -258,12 +260,7 @@ fn restrict(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Writes a small private file so that a crash leaves the old content, or all of the new.
 fn write_durably(file: &Path, content: &[u8]) -> io::Result<()> {
-    let parent = file.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::NamedTempFile::new_in(parent)?;
-    temporary.write_all(content)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(file)?;
-    File::open(parent)?.sync_all()
+    whole_file::write(file, content, Readers::Owner, Existing::Replace)
 }
 
 #[cfg(test)]

@@ -37,3 +37,4 @@ pub mod supply;
 mod tests;
 
 pub use node::{Config, Node, StartError, Started};
+mod whole_file;

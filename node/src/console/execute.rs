@@ -28,6 +28,7 @@ use crate::{
     store::{HeldTicket, LibraryEntry, StoreError},
     supply::{card, get::GetError, library, origin, transfer::Progress},
 };
+    whole_file::{self, Existing, Readers},
 
 /// How often a `get` tells how far it is.
 const PROGRESS: Duration = Duration::from_millis(100);
@@ -427,8 +428,13 @@ fn show_ticket(held: &HeldTicket) -> Value {
 
 pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let failed = |error| CommandError::File(file.display().to_string(), error);
-    tokio::fs::write(file, bytes).await.map_err(failed)
+    let (to, bytes) = (file.to_owned(), bytes.to_vec());
+    let writing = tokio::task::spawn_blocking(move || {
+        whole_file::write(&to, &bytes, Readers::AsUsual, Existing::Replace)
+    });
+    writing.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended))).map_err(failed)
 }
+/// Writes a user's file, whole or not at all.
 
 async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> {
     if command.pack.is_some() {

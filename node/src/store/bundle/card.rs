@@ -25,7 +25,10 @@ use zip::{
 };
 
 use super::{Bundle, BundleError, Bundles, FILES_DIR, MANIFEST_FILE};
-use crate::program::fill;
+use crate::{
+    program::fill,
+    whole_file::{Existing, Readers, WholeFile},
+};
 
 /// The longest note on a card, bytes.
 pub const MAX_NOTE: usize = 64 * 1024;
@@ -69,15 +72,12 @@ pub fn write_card(bundle: &Bundle, role: Role, note: &[u8], to: &Path) -> Result
         return Err(BundleError::Incomplete.into());
     }
     let failed = |source| CardError::File { path: to.to_owned(), source };
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    write_zip(bundle, role, note, BufWriter::new(file.as_file_mut())).map_err(|error| match error {
+    let mut card = WholeFile::at(to, Readers::AsUsual).map_err(failed)?;
+    write_zip(bundle, role, note, BufWriter::new(card.file())).map_err(|error| match error {
         CardError::Zip(ZipError::Io(source)) => failed(source),
         other => other,
     })?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(to).map_err(|error| failed(error.error))?;
-    Ok(())
+    card.put(Existing::Replace).map_err(failed)
 }
 
 fn write_zip(bundle: &Bundle, role: Role, note: &[u8], to: impl Write + Seek) -> Result<(), CardError> {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashSet, VecDeque},
     fs::{self, File, OpenOptions},
-    io::{self, Write as _},
+    io,
     os::unix::fs::{FileExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -13,6 +13,7 @@ use parlor_proto::program::FileEntry;
 use rustix::{fs::FallocateFlags, io::Errno};
 
 use super::BundleError;
+use crate::whole_file::{self, Existing, Readers};
 
 /// How many files of one bundle are kept open.
 const MAX_OPEN: usize = 8;
@@ -173,17 +174,11 @@ pub(super) fn sync_all<'a>(
 
 /// Writes a whole file in `dir`, so that it is there with all its bytes or not at all.
 pub(super) fn write_whole(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), BundleError> {
-    let (path, new) = (dir.join(name), dir.join(format!(".{name}.new")));
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, &path)
-    };
-    write().map_err(|source| BundleError::io(&path, source))?;
-    sync(dir)
+    let path = dir.join(name);
+    whole_file::write(&path, bytes, Readers::Owner, Existing::Replace)
+        .map_err(|source| BundleError::io(&path, source))
 }
 
-fn sync(path: &Path) -> Result<(), BundleError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|source| BundleError::io(path, source))
+pub(super) fn sync(path: &Path) -> Result<(), BundleError> {
+    whole_file::sync(path).map_err(|source| BundleError::io(path, source))
 }
