@@ -21,9 +21,10 @@ use tokio::sync::broadcast;
 
 use crate::{
     billing::Outbox,
-    overlay::Overlay,
+    critical::CriticalTasks,
+    overlay::{Closed, Overlay},
     runtime::agent::Sandbox,
-    store::{Bundle, BundleError, Bundles, Store, StoreError},
+    store::{Bundle, BundleError, Bundles, Store, StoreError, bundle},
 };
 
 /// Events that a slow listener may lag behind before it loses the oldest.
@@ -51,6 +52,8 @@ pub struct Context {
     pub hosted: Hosted,
     /// Where agents run.
     pub sandbox: Sandbox,
+    /// The tasks without which the node is of no use.
+    pub tasks: CriticalTasks,
 }
 
 /// The slots of those who are in a session that this node hosts, whoever granted them: they get the program here.
@@ -220,19 +223,17 @@ impl Context {
     }
 
     /// This node, as others are to see it.
-    pub async fn contact(&self) -> Contact {
-        let addresses = self.overlay.addresses().await;
+    pub async fn contact(&self) -> Result<Contact, Closed> {
+        let addresses = self.overlay.addresses().await?;
         let addresses = addresses.iter().map(ToString::to_string).take(MAX_ADDRESSES).collect();
-        Contact { peer: self.me(), name: self.nickname.clone(), addresses }
+        Ok(Contact { peer: self.me(), name: self.nickname.clone(), addresses })
     }
 
     /// The files of a program, if anything of it is here. Looking may take a while: what a killed node left is
     /// hashed again.
     pub async fn bundle(&self, program: ProgramId) -> Result<Option<Arc<Bundle>>, BundleError> {
         let bundles = Arc::clone(&self.bundles);
-        let found = tokio::task::spawn_blocking(move || bundles.get(program));
-        // A join error: the runtime is shutting down.
-        found.await.unwrap_or_else(|_| Ok(None))
+        bundle::blocking(move || bundles.get(program)).await
     }
 
     /// Remembers where somebody is.
@@ -243,18 +244,18 @@ impl Context {
     }
 
     /// Where these peers are, as far as this node knows.
-    pub async fn places_of(&self, peers: &[PeerId]) -> Vec<Contact> {
+    pub async fn places_of(&self, peers: &[PeerId]) -> Result<Vec<Contact>, Closed> {
         let mut places = Vec::new();
         for peer in peers {
             if *peer == self.me() {
-                places.push(self.contact().await);
+                places.push(self.contact().await?);
                 continue;
             }
-            let addresses = self.overlay.addresses_of(*peer).await;
+            let addresses = self.overlay.addresses_of(*peer).await?;
             let addresses = addresses.iter().map(ToString::to_string).take(MAX_ADDRESSES).collect();
             places.push(Contact { peer: *peer, name: String::new(), addresses });
         }
-        places
+        Ok(places)
     }
 
     /// Remembers where these peers are said to be, also after a restart.

@@ -14,6 +14,9 @@
 //! - [`console`]: commands from the command line and the web console;
 //! - [`cli`]: the command line itself.
 
+// Both panic when they cannot write, which must not end a task of a node.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
+
 pub mod billing;
 pub mod cli;
 pub mod clock;
@@ -21,6 +24,7 @@ pub mod console;
 pub mod contacts;
 pub mod content;
 pub mod context;
+pub mod critical;
 pub mod database;
 pub mod group;
 pub mod home;
@@ -35,6 +39,7 @@ pub mod store;
 pub mod supply;
 #[cfg(test)]
 mod tests;
-
-pub use node::{Config, Node, StartError, Started};
 mod whole_file;
+
+pub use critical::TaskEnded;
+pub use node::{Config, Node, StartError, Started};

@@ -26,6 +26,7 @@ use crate::{
     console::{self, Availability, Command, CommandError, Console, ConsoleError},
     content::Source,
     context::{Context, Event},
+    critical::{CriticalTasks, TaskEnded},
     group::Group,
     home::{Home, HomeError, control_socket},
     metrics,
@@ -176,7 +177,8 @@ impl Node {
             Some(url) => Book::open(url).await?,
             None => Book::open_file(&home.database()).await?,
         };
-        let (overlay, events) = Overlay::start(overlay::Config {
+        let tasks = CriticalTasks::default();
+        let network = overlay::Config {
             identity: identity.clone(),
             listen,
             port: port_of_last_time(&store).await?,
@@ -184,8 +186,8 @@ impl Node {
             nickname: nickname.clone(),
             memory: false,
             internet,
-        })
-        .await?;
+        };
+        let (overlay, events) = Overlay::start_in(network, &tasks).await?;
         if config.listen.is_empty() {
             keep_port(&store, &overlay).await?;
         }
@@ -201,6 +203,7 @@ impl Node {
             traffic: crate::context::Traffic::default(),
             hosted: crate::context::Hosted::default(),
             sandbox: Sandbox::new(&home.compiled())?,
+            tasks,
         });
         let web = Web { server: web_server(&context).await?, open_browser: config.open_browser };
         let availability = stored_availability(&context.store).await?;
@@ -262,6 +265,17 @@ impl Node {
     }
 
     /// What all parts share.
+    /// Returns once the node was stopped; or why it cannot go on: then it is to be stopped, and started again.
+    ///
+    /// # Errors
+    /// A task without which the node is of no use has ended.
+    pub async fn wait(&self) -> Result<(), TaskEnded> {
+        tokio::select! {
+            ended = self.context.tasks.failure() => Err(ended),
+            () = self.stop.cancelled() => Ok(()),
+        }
+    }
+
     #[must_use]
     pub fn context(&self) -> &Arc<Context> {
         &self.context
@@ -322,19 +336,20 @@ impl Node {
     }
 
     /// Changes that, from now on.
-    pub async fn set_availability(&self, availability: Availability) -> Result<(), StoreError> {
+    pub async fn set_availability(&self, availability: Availability) -> Result<(), SessionError> {
         let text = serde_json::json!(availability);
         self.context.store.set_setting(Availability::SETTING, text.as_str().unwrap_or_default()).await?;
-        self.sessions.set_availability(availability).await;
-        Ok(())
+        Ok(self.sessions.set_availability(availability).await?)
     }
 
     /// The tasks that belong to no part: handing on what the network brings, and the outbox's courier.
     fn run(self: &Arc<Self>, events: mpsc::Receiver<overlay::Event>) {
         let source =
             Arc::new(Source::new(Arc::clone(&self.context.bundles), RightHolders(Arc::clone(&self.context))));
-        let (node, stop) = (Arc::downgrade(self), self.stop.clone());
-        tokio::spawn(async move {
+        let (node, stop, tasks) = (Arc::downgrade(self), self.stop.clone(), &self.context.tasks);
+        let (held, stopped) = (node.clone(), stop.clone());
+        let was_asked = move || stopped.is_cancelled() || held.strong_count() == 0;
+        tasks.spawn("the network's events", was_asked, async move {
             let mut events = events;
             while let Some(event) = events.recv().await {
                 let Some(node) = node.upgrade() else { return };
@@ -357,7 +372,8 @@ impl Node {
                 }
             }
         });
-        tokio::spawn(async move {
+        let stopped = stop.clone();
+        tasks.spawn("the outbox", move || stopped.is_cancelled(), async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 _ = courier => {}
@@ -425,13 +441,17 @@ impl Node {
                 },
                 None => Response::Updates(UpdatesResponse::default()),
             },
-            Request::Commits(commits) => {
-                Response::Commits(self.sessions.commits(from, commits.clone()).await)
-            }
-            Request::Vote(vote) => Response::Vote(Box::new(self.sessions.vote(from, (**vote).clone()).await)),
+            // Without an answer the request is refused: it may be asked again.
+            Request::Commits(commits) => match self.sessions.commits(from, commits.clone()).await {
+                Some(response) => Response::Commits(response),
+                None => return,
+            },
+            Request::Vote(vote) => match self.sessions.vote(from, (**vote).clone()).await {
+                Some(response) => Response::Vote(Box::new(response)),
+                None => return,
+            },
             Request::Link(link) => match self.sessions.open_link(from, link.clone()).await {
                 Some(response) => Response::Link(response),
-                // Refused: it may ask again.
                 None => return,
             },
             Request::Billing(billing) => {
@@ -515,7 +535,9 @@ async fn port_of_last_time(store: &Store) -> Result<u16, StoreError> {
 }
 
 async fn keep_port(store: &Store, overlay: &Overlay) -> Result<(), StoreError> {
-    match overlay.addresses().await.iter().find_map(overlay::Address::port) {
+    // A network that has ended already is told of by `Node::wait`.
+    let Ok(addresses) = overlay.addresses().await else { return Ok(()) };
+    match addresses.iter().find_map(overlay::Address::port) {
         Some(port) => store.set_setting(PORT, &port.to_string()).await,
         None => Ok(()),
     }

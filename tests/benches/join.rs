@@ -186,7 +186,7 @@ impl History {
         let host = Site::start(0, MEMBERS, keys, dir.path(), &listen()?, Arc::clone(&served)).await?;
         host.open_group(MEMBERS).await;
         let address =
-            host.overlay.addresses().await.into_iter().next().context("the host listens nowhere")?;
+            host.overlay.addresses().await?.into_iter().next().context("the host listens nowhere")?;
         Ok(Self { length, host, served, address, _dir: dir })
     }
 

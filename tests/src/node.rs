@@ -10,6 +10,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
+    io::{self, PipeReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -28,6 +29,21 @@ pub struct Setup {
     clock: Option<String>,
     network: Vec<OsString>,
     extra: Vec<OsString>,
+    /// What it logs, as `PARLOR_LOG` has it.
+    log: Option<String>,
+    /// Who reads its standard output after the first line, and its standard error.
+    readers: [Reader; 2],
+}
+
+/// Who is at the other end of a node's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// Takes all of it.
+    There,
+    /// Has closed the pipe.
+    Gone,
+    /// Keeps the pipe open, and reads nothing.
+    Asleep,
 }
 
 impl Setup {
@@ -37,13 +53,14 @@ impl Setup {
         let network =
             ["--no-mdns", "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1"];
         let network = network.map(OsString::from).to_vec();
-        Self { name: name.to_owned(), home, netns: None, clock: None, network, extra: Vec::new() }
+        Self { network, ..Self::by_default(name, home) }
     }
 
     /// Listens with the defaults, on all interfaces, and looks for others by mDNS.
     #[must_use]
     pub fn by_default(name: &str, home: PathBuf) -> Self {
-        Self { name: name.to_owned(), home, netns: None, clock: None, network: Vec::new(), extra: Vec::new() }
+        let (network, extra, readers) = (Vec::new(), Vec::new(), [Reader::There; 2]);
+        Self { name: name.to_owned(), home, netns: None, clock: None, network, extra, log: None, readers }
     }
 
     /// Lives in a network namespace.
@@ -64,6 +81,20 @@ impl Setup {
     #[must_use]
     pub fn args(mut self, args: &[&dyn AsRef<OsStr>]) -> Self {
         self.extra.extend(args.iter().map(|arg| (*arg).as_ref().to_owned()));
+        self
+    }
+
+    /// Logs what `PARLOR_LOG` would have it log.
+    #[must_use]
+    pub fn log(mut self, filter: &str) -> Self {
+        self.log = Some(filter.to_owned());
+        self
+    }
+
+    /// Has such readers of its standard output, after the first line of that, and of its standard error.
+    #[must_use]
+    pub fn readers(mut self, output: Reader, errors: Reader) -> Self {
+        self.readers = [output, errors];
         self
     }
 
@@ -90,7 +121,7 @@ impl Setup {
         args
     }
 
-    fn log(&self) -> PathBuf {
+    fn log_file(&self) -> PathBuf {
         let mut log = self.home.clone().into_os_string();
         log.push(".log");
         log.into()
@@ -157,29 +188,52 @@ pub struct Node {
 
 struct Process {
     child: Child,
-    /// Its standard output, kept so that the node never finds it closed.
+    /// Its standard output, kept so that the node finds it closed only if it is to.
     _events: Watch,
+    /// The other ends of pipes that nobody reads.
+    _unread: [Option<PipeReader>; 2],
 }
 
 impl Node {
     /// Starts the process and waits for its first line.
     fn start(&mut self) {
         assert!(self.process.is_none(), "{} runs already", self.name());
-        let log = File::options().create(true).append(true).open(self.setup.log()).expect("a log file");
-        let mut child = launcher(self.setup.netns.as_deref(), self.setup.clock.as_deref())
-            .arg(binary())
-            .args(self.setup.up_arguments())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("it can be started");
-        let events = Watch::of(child.stdout.take().expect("standard output is piped"));
-        self.process = Some(Process { child, _events: events.clone() });
+        let [output, errors] = self.setup.readers;
+        let (mut read, write) = io::pipe().expect("a pipe");
+        let mut command = launcher(self.setup.netns.as_deref(), self.setup.clock.as_deref());
+        command.arg(binary()).args(self.setup.up_arguments()).stdin(Stdio::null()).stdout(write);
+        if let Some(log) = &self.setup.log {
+            command.env("PARLOR_LOG", log);
+        }
+        let unread = self.connect_errors(&mut command, errors);
+        let child = command.spawn().expect("it can be started");
+        // It holds this end of the pipes, so that they end with the process.
+        drop(command);
+
+        let (events, asleep) = match output {
+            Reader::There => (Watch::of(read), None),
+            Reader::Gone | Reader::Asleep => {
+                let first = first_line(&mut read);
+                (Watch::of(io::Cursor::new(first)), (output == Reader::Asleep).then_some(read))
+            }
+        };
+        self.process = Some(Process { child, _events: events.clone(), _unread: [asleep, unread] });
         self.ready = events.wait_for("the node to be ready", |line| line["event"] == "ready");
         if !self.setup.network.is_empty() {
             self.keep_addresses();
         }
+    }
+
+    /// Gives it a standard error with such a reader; returns the end of it that nobody reads.
+    fn connect_errors(&self, command: &mut Command, reader: Reader) -> Option<PipeReader> {
+        if reader == Reader::There {
+            let log = File::options().create(true).append(true).open(self.setup.log_file());
+            command.stderr(log.expect("a log file"));
+            return None;
+        }
+        let (read, write) = io::pipe().expect("a pipe");
+        command.stderr(write);
+        (reader == Reader::Asleep).then_some(read)
     }
 
     /// From now on, listen where it listens now.
@@ -380,7 +434,7 @@ impl Node {
     /// Its log so far.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read(self.setup.log())
+        fs::read(self.setup.log_file())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     }
@@ -402,6 +456,15 @@ impl Drop for Node {
             assert!(!log.contains("panicked at"), "{} panicked:\n{log}", self.name());
         }
     }
+}
+
+/// What comes before the first end of a line.
+fn first_line(from: &mut impl Read) -> Vec<u8> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while byte != *b"\n" && from.read(&mut byte).expect("a readable pipe") > 0 {
+        line.extend(byte);
+    }
+    line
 }
 
 /// The start of a command that does not outlive this thread, in a network namespace and at a time of its own

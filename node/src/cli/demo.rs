@@ -11,7 +11,7 @@ use parlor_proto::ids::SessionId;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use super::{DONE, fail};
+use super::{DONE, fail, say};
 use crate::{
     Config, Node, StartError,
     console::{
@@ -92,9 +92,9 @@ impl Teller {
             if let (Some(line), Some(details)) = (line.as_object_mut(), details.as_object_mut()) {
                 line.append(details);
             }
-            println!("{line}");
+            say(&line.to_string());
         } else if !text.is_empty() {
-            println!("{text}");
+            say(text);
         }
     }
 }
@@ -165,7 +165,7 @@ async fn enter(stage: &Path) -> Result<Cast, DemoError> {
 
 /// Enters `whom` into the address book of `node`.
 async fn introduce(node: &Node, name: &str, whom: &Node) -> Result<(), DemoError> {
-    let addresses = whom.context().overlay.addresses().await;
+    let addresses = whom.context().overlay.addresses().await.map_err(CommandError::from)?;
     let who = addresses.first().map_or_else(|| whom.peer().to_string(), ToString::to_string);
     let add = ContactCommand::Add { name: name.to_owned(), who, trust: false };
     node.execute(Command::Contact(add)).await?;
@@ -265,15 +265,15 @@ async fn talk(cast: &Cast, session: SessionId) -> Result<(), DemoError> {
 
 /// Everyone's tab, until Ctrl-C.
 async fn show(cast: &Cast, session: SessionId) -> Result<(), DemoError> {
-    println!("\nChat with yourself; one tab is Ann's, one Ben's, one Cleo's (open each once):");
+    say("\nChat with yourself; one tab is Ann's, one Ben's, one Cleo's (open each once):");
     for node in everyone(cast) {
         let open = Open { session: session.to_string(), print: true };
         let url = node.execute(Command::Open(open)).await?;
-        println!("  {:5} {}", node.context().nickname, url["url"].as_str().unwrap_or_default());
+        say(&format!("  {:5} {}", node.context().nickname, url["url"].as_str().unwrap_or_default()));
     }
-    println!("\nCtrl-C ends the session and shows the bill.");
+    say("\nCtrl-C ends the session and shows the bill.");
     tokio::signal::ctrl_c().await?;
-    println!();
+    say("");
     Ok(())
 }
 

@@ -7,11 +7,12 @@
 //! Exit codes: 0 done; 1 refused or failed, with one line on stderr; 2 wrong usage; 3 no node is running here.
 
 mod demo;
+mod log;
 mod print;
 mod up;
 mod verb;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -52,7 +53,7 @@ enum Verb {
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    start_logging(matches!(arguments.verb, Verb::Up(_)));
+    let _log = log::start(matches!(arguments.verb, Verb::Up(_)));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return ExitCode::from(fail(&error)),
@@ -78,17 +79,14 @@ async fn run(arguments: Arguments) -> u8 {
 fn fail(error: &impl std::fmt::Display) -> u8 {
     // An error's text may hold what a peer or a file said.
     let line: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    eprintln!("error: {line}");
+    // Whoever reads it may have gone.
+    let _ = writeln!(std::io::stderr(), "error: {line}");
     FAILED
 }
 
-/// Logs go to stderr: warnings, or what `PARLOR_LOG` asks for (`info`, `parlor_node=debug`, …).
-fn start_logging(is_node: bool) {
-    let default = if is_node { "warn,libp2p=error,libp2p_mdns=off,quinn=error" } else { "error" };
-    let filter = tracing_subscriber::EnvFilter::try_from_env("PARLOR_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    // Colours are for terminals, not for files.
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(colours).with_target(false).init();
+/// A line on stdout, now. Whoever reads it may have gone: a node goes on.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
 }

@@ -1,10 +1,6 @@
 //! `up`: runs the node until it is told to stop.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    net::SocketAddr,
-    path::PathBuf,
-};
+use std::{io::IsTerminal as _, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde_json::json;
@@ -14,7 +10,11 @@ use tokio::{
 };
 
 use super::{DONE, fail};
-use crate::{Config, Node, Started, context::Event, overlay::RelayLimits};
+use crate::{
+    Config, Node, Started,
+    context::Event,
+    overlay::{Closed, RelayLimits},
+};
 
 /// How the node runs.
 #[derive(Debug, Args)]
@@ -57,6 +57,9 @@ pub(super) struct Up {
     preload: Option<PathBuf>,
 }
 
+/// How long a node whose parts have failed may take to stop the others.
+const LAST_MOMENTS: Duration = Duration::from_secs(10);
+
 /// Whether there is a screen to show web parts on.
 fn has_desktop() -> bool {
     cfg!(any(target_os = "macos", target_os = "windows"))
@@ -90,19 +93,32 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
         Err(error) => return fail(&error),
     };
     let mut events = node.context().events.subscribe();
-    announce(&node, &console, json).await;
-    loop {
+    if let Err(error) = announce(&node, &console, json).await {
+        node.stop().await;
+        return fail(&error);
+    }
+    let ended = loop {
         tokio::select! {
-            () = ends.recv() => break,
+            () = ends.recv() => break Ok(()),
+            ended = node.wait() => break ended,
             event = events.recv() => match event {
                 Ok(event) => tell(&event, json),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => break,
+                Err(broadcast::error::RecvError::Closed) => break Ok(()),
             },
         }
+    };
+    match ended {
+        Ok(()) => {
+            node.stop().await;
+            DONE
+        }
+        Err(error) => {
+            // What is left may wait for what is gone.
+            let _ = tokio::time::timeout(LAST_MOMENTS, node.stop()).await;
+            fail(&error)
+        }
     }
-    node.stop().await;
-    DONE
 }
 
 /// The signals that ask the node to stop: an interrupt, a termination, and the end of its terminal.
@@ -148,14 +164,14 @@ fn is_hangup_ignored(status: &str) -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-async fn announce(node: &Node, console: &str, json: bool) {
+async fn announce(node: &Node, console: &str, json: bool) -> Result<(), Closed> {
     let context = node.context();
-    let listen: Vec<_> = context.overlay.addresses().await.iter().map(ToString::to_string).collect();
+    let listen: Vec<_> = context.overlay.addresses().await?.iter().map(ToString::to_string).collect();
     if json {
         say(&json!({"event": "ready", "peer": context.me(), "name": context.nickname, "listen": listen,
                     "console": console})
         .to_string());
-        return;
+        return Ok(());
     }
     say(&format!("{} is up as {}", context.me(), context.nickname));
     for address in listen {
@@ -165,6 +181,7 @@ async fn announce(node: &Node, console: &str, json: bool) {
     if std::io::stdout().is_terminal() {
         say("Stop with Ctrl-C. In another terminal: parlor status");
     }
+    Ok(())
 }
 
 /// What a user at this terminal wants to know; with `--json`, everything.
@@ -196,13 +213,10 @@ fn tell(event: &Event, json: bool) {
     }
 }
 
-/// A line on stdout, now. Whoever reads it may have gone: the node goes on.
+/// A line on stdout. Names come from other nodes: no control characters reach the terminal.
 fn say(line: &str) {
-    // Names come from other nodes: no control characters reach the terminal.
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
+    super::say(&line);
 }
 
 #[cfg(test)]

@@ -23,12 +23,13 @@ use crate::{
     clock,
     contacts::ContactError,
     group::PostError,
+    overlay::Closed,
     runtime::web::UpdateContent,
     session::{FollowError, SessionError, SessionView, Wish},
     store::{HeldTicket, LibraryEntry, StoreError},
     supply::{card, get::GetError, library, origin, transfer::Progress},
-};
     whole_file::{self, Existing, Readers},
+};
 
 /// How often a `get` tells how far it is.
 const PROGRESS: Duration = Duration::from_millis(100);
@@ -63,6 +64,8 @@ pub enum CommandError {
     Outbox(#[from] OutboxError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Network(#[from] Closed),
     #[error("there is no session {0:?}: `parlor sessions` lists them")]
     NoSuchSession(String),
     #[error("there is no ticket {0:?}: `parlor ticket list` shows them")]
@@ -105,9 +108,9 @@ pub async fn execute(
 ) -> Result<Option<Value>, CommandError> {
     let (context, sessions) = (node.context(), node.sessions());
     let answer = match command {
-        Command::Id => id(node).await,
+        Command::Id => id(node).await?,
         Command::Status => status(node).await?,
-        Command::Peers => peers(node).await,
+        Command::Peers => peers(node).await?,
         Command::Contact(command) => contact(node, command).await?,
         Command::Availability(command) => {
             if let Some(setting) = command.setting {
@@ -168,7 +171,7 @@ pub async fn execute(
         }
         Command::Inbox => {
             let invitations: Vec<_> =
-                sessions.list().await.into_iter().filter_map(|session| session.invitation).collect();
+                sessions.list().await?.into_iter().filter_map(|session| session.invitation).collect();
             json!({"invitations": invitations})
         }
         Command::Join(join) if Link::is_meant(&join.session) => {
@@ -182,7 +185,7 @@ pub async fn execute(
         Command::Suspend(of) => wish(node, &of.session, Wish::Suspend).await?,
         Command::Resume(of) => wish(node, &of.session, Wish::Resume).await?,
         Command::End(end) => wish(node, &end.session, Wish::End { keep: !end.discard }).await?,
-        Command::Sessions => json!({"sessions": sessions.list().await}),
+        Command::Sessions => json!({"sessions": sessions.list().await?}),
         Command::Session(of) => view(node, find_session(node, &of.session).await?).await?,
         Command::Open(open) => {
             let session = find_session(node, &open.session).await?;
@@ -227,17 +230,17 @@ pub async fn execute(
     Ok(Some(answer))
 }
 
-async fn id(node: &Node) -> Value {
-    let addrs: Vec<_> = node.context().overlay.addresses().await.iter().map(ToString::to_string).collect();
-    json!({"peer": node.context().me(), "name": node.context().nickname, "addrs": addrs})
+async fn id(node: &Node) -> Result<Value, CommandError> {
+    let addrs: Vec<_> = node.context().overlay.addresses().await?.iter().map(ToString::to_string).collect();
+    Ok(json!({"peer": node.context().me(), "name": node.context().nickname, "addrs": addrs}))
 }
 
 async fn status(node: &Node) -> Result<Value, CommandError> {
-    let sessions = node.sessions().list().await;
+    let sessions = node.sessions().list().await?;
     let live =
         sessions.iter().filter(|session| ["running", "inviting", "suspended"].contains(&session.state));
     let (fetched, served) = node.context().traffic.read();
-    let peers = node.context().overlay.peers().await;
+    let peers = node.context().overlay.peers().await?;
     Ok(json!({
         "peer": node.context().me(),
         "name": node.context().nickname,
@@ -250,14 +253,14 @@ async fn status(node: &Node) -> Result<Value, CommandError> {
         "uptime": node.uptime().as_secs(),
         "transfers": {"fetched": fetched, "served": served},
         "traffic": node.context().overlay.traffic(),
-        "relays": node.context().overlay.relays().await,
+        "relays": node.context().overlay.relays().await?,
     }))
 }
 
-async fn peers(node: &Node) -> Value {
+async fn peers(node: &Node) -> Result<Value, CommandError> {
     let mut peers = Vec::new();
-    for peer in node.context().overlay.peers().await {
-        let contact = node.context().store.contact_of(peer.peer).await.ok().flatten();
+    for peer in node.context().overlay.peers().await? {
+        let contact = node.context().store.contact_of(peer.peer).await?;
         peers.push(json!({
             "peer": peer.peer,
             "name": peer.nickname,
@@ -268,7 +271,7 @@ async fn peers(node: &Node) -> Value {
             "addrs": peer.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(),
         }));
     }
-    json!({"peers": peers})
+    Ok(json!({"peers": peers}))
 }
 
 fn contact_json(contact: &crate::store::Contact) -> Value {
@@ -427,6 +430,7 @@ fn show_ticket(held: &HeldTicket) -> Value {
 }
 
 pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
+/// Writes a user's file, whole or not at all.
     let failed = |error| CommandError::File(file.display().to_string(), error);
     let (to, bytes) = (file.to_owned(), bytes.to_vec());
     let writing = tokio::task::spawn_blocking(move || {
@@ -434,7 +438,6 @@ pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandE
     });
     writing.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended))).map_err(failed)
 }
-/// Writes a user's file, whole or not at all.
 
 async fn host(node: &Node, command: HostCommand) -> Result<Value, CommandError> {
     if command.pack.is_some() {
@@ -520,7 +523,7 @@ async fn view(node: &Node, session: SessionId) -> Result<Value, CommandError> {
 }
 
 async fn find_session(node: &Node, text: &str) -> Result<SessionId, CommandError> {
-    let sessions = node.sessions().list().await;
+    let sessions = node.sessions().list().await?;
     unique(text, sessions.iter().map(|session| session.session)).map_err(|error| match error {
         NotUnique::None => CommandError::NoSuchSession(text.to_owned()),
         NotUnique::Many => CommandError::Ambiguous(text.to_owned()),

@@ -30,7 +30,7 @@ pub(super) async fn watch(
         let line = json!({"event": "member", "session": session, "peer": peer, "name": name, "state": state});
         emit(lines, line).await?;
     }
-    for (part, text) in node.sessions().agent_lines(session).await {
+    for (part, text) in node.sessions().agent_lines(session).await? {
         emit(lines, json!({"event": "line", "session": session, "part": part, "text": text})).await?;
     }
     let mut serial = 0;

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
     sync::Arc,
     time::Duration,
 };
@@ -32,7 +31,7 @@ use super::{
     Connector,
     asker::{Asker, SourceError, Told, manifest},
 };
-use crate::store::bundle::{Bundle, BundleError};
+use crate::store::bundle::{Bundle, BundleError, blocking};
 
 /// How often a source is tried again, in a row, without a chunk from it that holds.
 pub const MAX_ATTEMPTS: u32 = 8;
@@ -148,15 +147,6 @@ pub async fn fetch<C: Connector>(
         });
     }
     result
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
-) -> Result<T, BundleError> {
-    // A join error: the runtime is shutting down.
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(BundleError::io("".as_ref(), io::Error::other(error))))
 }
 
 /// An asker at work; gives whom it asked, its number and why it ended.

@@ -48,6 +48,7 @@ pub use self::error::{OpenError, PostError};
 use self::{complaint::Complaints, door::Door, saying::Pace};
 use crate::{
     clock,
+    critical::CriticalTasks,
     overlay::Overlay,
     store::{Store, StoreError, StoredUpdate},
 };
@@ -147,6 +148,7 @@ impl Group {
         store: Store,
         overlay: Overlay,
         keys: Option<Arc<GroupKeys>>,
+        tasks: &CriticalTasks,
     ) -> Result<Self, OpenError> {
         let now = clock::now();
         // Before anything is sealed: no two runs may have the same.
@@ -179,7 +181,9 @@ impl Group {
             ended: ended.clone(),
         });
         let driver = driver::Driver::new(&inner, identity, log, newest_sender);
-        tokio::spawn(async move {
+        // Cancelled when it is closed, and when the last handle is gone.
+        let stopped = stop.clone();
+        tasks.spawn("a session's group", move || stopped.is_cancelled(), async move {
             let _ended = ended.drop_guard();
             driver.run(inbox, stop).await;
         });

@@ -7,6 +7,11 @@ use parlor_proto::identity::PeerId;
 
 use super::{address::Address, gate};
 
+/// This node's own network has ended: it was stopped, or has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("this node's network has ended")]
+pub struct Closed;
+
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

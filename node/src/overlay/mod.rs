@@ -51,10 +51,11 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
 pub use self::{
     address::{Address, AddressError},
-    error::{ConnectError, PublishError, RequestError, StartError, StreamError},
+    error::{Closed, ConnectError, PublishError, RequestError, StartError, StreamError},
     nodes::Found,
     paths::Path,
     relays::{MAX_RELAYS, RelayStatus},
@@ -70,6 +71,7 @@ use self::{
     ports::Ports,
     relays::Relays,
 };
+use crate::critical::CriticalTasks;
 
 /// Largest payload of one message to a group, bytes.
 pub const MAX_GROUP_PAYLOAD: usize = gate::MAX_PAYLOAD;
@@ -179,14 +181,16 @@ pub struct PeerInfo {
 
 /// A running node's network. Clones are handles of the same one.
 ///
-/// It runs until [`Overlay::shutdown`], or until the last handle is dropped. After that, calls that can fail
-/// say so, lists are empty, and the rest does nothing.
+/// It runs until [`Overlay::shutdown`], or until the last handle is dropped. After that, calls that answer
+/// say so, and the rest does nothing.
 #[derive(Clone)]
 pub struct Overlay {
     peer: PeerId,
     commands: mpsc::Sender<Command>,
     streams: libp2p_stream::Control,
     registry: Arc<Registry>,
+    /// Set once it is told to shut down.
+    leaving: CancellationToken,
 }
 
 impl Overlay {
@@ -195,6 +199,17 @@ impl Overlay {
     /// # Errors
     /// See [`StartError`], which names the address that cannot be listened on.
     pub async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
+        Self::start_in(config, &CriticalTasks::default()).await
+    }
+
+    /// The same, in a task of `tasks`.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_in(
+        config: Config,
+        tasks: &CriticalTasks,
+    ) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
         let peer = config.identity.peer();
         let key = address::keypair(&config.identity);
         let agent = nodes::agent(&config.nickname);
@@ -214,10 +229,14 @@ impl Overlay {
         let (sink, accepted) = stream::accepted();
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         let (outlet, events) = Outlet::new();
-        tokio::spawn(stream::accept(incoming, sink));
         let driver = Driver::new(peer, key, swarm, outlet, relays, is_relay, metrics);
-        tokio::spawn(driver.run(meanwhile, receiver, accepted, ports));
-        Ok((Self { peer, commands, streams, registry: Arc::new(registry) }, events))
+
+        let (leaving, handles) = (CancellationToken::new(), commands.downgrade());
+        let is_left = leaving.clone();
+        let was_asked = move || is_left.is_cancelled() || handles.strong_count() == 0;
+        tasks.spawn("the network", was_asked.clone(), driver.run(meanwhile, receiver, accepted, ports));
+        tasks.spawn("the network's streams", was_asked, stream::accept(incoming, sink));
+        Ok((Self { peer, commands, streams, registry: Arc::new(registry), leaving }, events))
     }
 
     /// This node.
@@ -227,18 +246,18 @@ impl Overlay {
     }
 
     /// Where this node can be reached, ending in `/p2p/<peer>`: addresses for others first, loopback last.
-    pub async fn addresses(&self) -> Vec<Address> {
-        self.ask(Command::Addresses).await.unwrap_or_default()
+    pub async fn addresses(&self) -> Result<Vec<Address>, Closed> {
+        self.ask(Command::Addresses).await
     }
 
     /// The nodes near or connected, by name.
-    pub async fn peers(&self) -> Vec<PeerInfo> {
-        self.ask(Command::Peers).await.unwrap_or_default()
+    pub async fn peers(&self) -> Result<Vec<PeerInfo>, Closed> {
+        self.ask(Command::Peers).await
     }
 
     /// How it stands with the relays of [`Internet::relays`].
-    pub async fn relays(&self) -> Vec<RelayStatus> {
-        self.ask(Command::Relays).await.unwrap_or_default()
+    pub async fn relays(&self) -> Result<Vec<RelayStatus>, Closed> {
+        self.ask(Command::Relays).await
     }
 
     /// What was sent and received since the start.
@@ -260,8 +279,8 @@ impl Overlay {
     }
 
     /// The addresses at which this node would call the peer, ending in `/p2p/<peer>`.
-    pub async fn addresses_of(&self, peer: PeerId) -> Vec<Address> {
-        self.ask(|answer| Command::AddressesOf(peer, answer)).await.unwrap_or_default()
+    pub async fn addresses_of(&self, peer: PeerId) -> Result<Vec<Address>, Closed> {
+        self.ask(|answer| Command::AddressesOf(peer, answer)).await
     }
 
     /// Connects to a peer, if it is not connected, and makes sure that it is a Parlor node. Takes at most
@@ -359,6 +378,7 @@ impl Overlay {
 
     /// Closes all connections, and returns when that is done, after a second at most.
     pub async fn shutdown(self) {
+        self.leaving.cancel();
         self.tell(Command::Shutdown).await;
         // The loop drops its end when it is done.
         self.commands.closed().await;
@@ -381,10 +401,9 @@ impl Overlay {
         let _ = self.commands.send(command).await;
     }
 
-    /// `None` when the loop has ended.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Closed> {
         let (answer, wait) = oneshot::channel();
-        self.commands.send(command(answer)).await.ok()?;
-        wait.await.ok()
+        self.commands.send(command(answer)).await.map_err(|_| Closed)?;
+        wait.await.map_err(|_| Closed)
     }
 }

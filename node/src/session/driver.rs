@@ -21,6 +21,7 @@ use crate::{
     clock,
     console::Availability,
     context::Context,
+    overlay,
     runtime::agent::NotWritten,
     store::{SessionRecord, StoreError},
     supply::library,
@@ -67,6 +68,8 @@ pub enum SessionError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    #[error(transparent)]
+    Network(#[from] overlay::Closed),
     #[error("the node is stopping")]
     Stopping,
 }
@@ -240,6 +243,8 @@ impl Driver {
             if let Some(group) = run.doing.group.take() {
                 group.close().await;
             }
+            #[cfg(test)]
+            Command::Crash => panic!("told to"),
         }
     }
 

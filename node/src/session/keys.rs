@@ -27,6 +27,7 @@ use super::{
 };
 use crate::{
     clock,
+    critical::CriticalTasks,
     group::{Group, WeakGroup},
 };
 
@@ -45,11 +46,11 @@ pub(super) struct Attendance {
 
 impl Attendance {
     /// Tells the driver of what the group hears of its host and of later keys.
-    pub(super) fn of(group: &Group, commands: &mpsc::WeakSender<Command>) -> Self {
+    pub(super) fn of(group: &Group, commands: &mpsc::WeakSender<Command>, tasks: &CriticalTasks) -> Self {
         let session = group.session();
         let mut beacons = group.beacons();
         let to_driver = commands.clone();
-        let heard = tokio::spawn(async move {
+        let heard = tasks.spawn_finite("a group's beacons", async move {
             loop {
                 match beacons.recv().await {
                     Ok(beacon) => send(&to_driver, Command::HostHeard(session, beacon)).await,
@@ -59,7 +60,7 @@ impl Attendance {
             }
         });
         let (mut wanted, to_driver) = (group.wanted_epoch(), commands.clone());
-        let behind = tokio::spawn(async move {
+        let behind = tasks.spawn_finite("a group's keys", async move {
             while wanted.changed().await.is_ok() {
                 let input = Input::Behind(*wanted.borrow_and_update());
                 send(&to_driver, Command::Input(session, Box::new(input))).await;
@@ -78,9 +79,9 @@ pub(super) struct Beacons {
 }
 
 impl Beacons {
-    pub(super) fn of(group: WeakGroup, role: &Role) -> Self {
+    pub(super) fn of(group: WeakGroup, role: &Role, tasks: &CriticalTasks) -> Self {
         let (term, pause) = (role.term(), (role.takeover() / BEACONS).clamp(SHORTEST, LONGEST));
-        let task = tokio::spawn(async move {
+        let task = tasks.spawn_finite("a host's beacons", async move {
             let mut ticks = tokio::time::interval(pause);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {

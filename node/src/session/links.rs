@@ -137,7 +137,7 @@ impl Sessions {
         let expires = Timestamp::from_secs(expires.as_secs());
         let offer = Input::OfferLink { secret, expires, bound };
         self.ask(|reply| Command::OfferLink(session, Box::new(offer), reply)).await?;
-        let addresses = places(self.context.overlay.addresses().await);
+        let addresses = places(self.context.overlay.addresses().await?);
         let link = Link { host: self.context.me(), session, secret, expires, bound, addresses };
         Ok(link.bounded())
     }

@@ -105,6 +105,8 @@ enum Command {
     Lines(SessionId, oneshot::Sender<Vec<(&'static str, String)>>),
 }
 
+    #[cfg(test)]
+    Crash,
 /// What a user wants of one session.
 #[derive(Debug, Clone)]
 pub enum Wish {
@@ -143,7 +145,9 @@ impl Sessions {
         let surroundings =
             driver::Surroundings { context: Arc::clone(&context), web, groups: Arc::clone(&groups) };
         let driver = driver::Driver::load(surroundings, availability, commands.downgrade()).await?;
-        tokio::spawn(driver.run(inbox));
+        let handles = commands.downgrade();
+        let was_asked = move || handles.strong_count() == 0;
+        context.tasks.spawn("the sessions", was_asked, driver.run(inbox));
         Ok(Self { commands, groups, context })
     }
 
@@ -173,11 +177,8 @@ impl Sessions {
     }
 
     /// All sessions, oldest first.
-    pub async fn list(&self) -> Vec<SessionView> {
-        let (reply, answer) = oneshot::channel();
-        // Fails only while the node stops.
-        let _ = self.commands.send(Command::List(reply)).await;
-        answer.await.unwrap_or_default()
+    pub async fn list(&self) -> Result<Vec<SessionView>, SessionError> {
+        self.hear(Command::List).await
     }
 
     /// The group of a session, if this node is in it now.
@@ -197,19 +198,14 @@ impl Sessions {
     }
 
     /// Sets what becomes of invitations from now on.
-    pub async fn set_availability(&self, availability: Availability) {
-        let (reply, answer) = oneshot::channel();
-        // Fails only while the node stops.
-        let _ = self.commands.send(Command::SetAvailability(availability, reply)).await;
-        let _ = answer.await;
+    pub async fn set_availability(&self, availability: Availability) -> Result<(), SessionError> {
+        self.hear(|reply| Command::SetAvailability(availability, reply)).await
     }
 
     /// What the user types, for the session's agent on this node: `true` once it has taken it, and what it has posted
     /// upon it is on disk. `false` if there is none: then it is for the group.
     pub async fn tell_agent(&self, session: SessionId, text: String) -> Result<bool, SessionError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Tell(session, text, reply)).await.map_err(|_| SessionError::Stopping)?;
-        match answer.await.map_err(|_| SessionError::Stopping)? {
+        match self.hear(|reply| Command::Tell(session, text, reply)).await? {
             Some(taken) => {
                 taken.await.map_err(|_| SessionError::NotTaken)??;
                 Ok(true)
@@ -219,11 +215,8 @@ impl Sessions {
     }
 
     /// The lines that the session's agents wrote last, and which part each is of; the newest last.
-    pub async fn agent_lines(&self, session: SessionId) -> Vec<(&'static str, String)> {
-        let (reply, answer) = oneshot::channel();
-        // Fails only while the node stops.
-        let _ = self.commands.send(Command::Lines(session, reply)).await;
-        answer.await.unwrap_or_default()
+    pub async fn agent_lines(&self, session: SessionId) -> Result<Vec<(&'static str, String)>, SessionError> {
+        self.hear(|reply| Command::Lines(session, reply)).await
     }
 
     /// Ends everything that is done for sessions, which go on at the next start: agents put their state aside,
@@ -244,23 +237,18 @@ impl Sessions {
         answer.await.unwrap_or(SessionResponse::Later)
     }
 
-    /// Another node wants to be host of a session.
-    pub async fn vote(&self, from: PeerId, request: VoteRequest) -> VoteResponse {
+    /// Another node wants to be host of a session. `None` if nothing can be said now: it may ask again.
+    pub async fn vote(&self, from: PeerId, request: VoteRequest) -> Option<VoteResponse> {
         let (reply, answer) = oneshot::channel();
-        let refused = VoteResponse::UNKNOWN;
-        if self.commands.try_send(Command::Vote(from, Box::new(request), reply)).is_err() {
-            return refused;
-        }
-        answer.await.unwrap_or(refused)
+        self.commands.try_send(Command::Vote(from, Box::new(request), reply)).ok()?;
+        answer.await.ok()
     }
 
-    /// Another node missed changes of a group's keys.
-    pub async fn commits(&self, from: PeerId, request: CommitsRequest) -> CommitsResponse {
+    /// Another node missed changes of a group's keys. `None` if nothing can be said now: it may ask again.
+    pub async fn commits(&self, from: PeerId, request: CommitsRequest) -> Option<CommitsResponse> {
         let (reply, answer) = oneshot::channel();
-        if self.commands.try_send(Command::Commits(from, request, reply)).is_err() {
-            return CommitsResponse::default();
-        }
-        answer.await.unwrap_or_default()
+        self.commands.try_send(Command::Commits(from, request, reply)).ok()?;
+        answer.await.ok()
     }
 
     /// A peer came into reach: what waits for it is sent.
@@ -278,6 +266,18 @@ impl Sessions {
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SessionError::Stopping)?;
-        answer.await.map_err(|_| SessionError::Stopping)?
+        answer.await.map_err(|_| SessionError::Stopping)
     }
+
+    /// Makes the driver panic.
+    #[cfg(test)]
+    pub(crate) async fn crash(&self) {
+        let _ = self.commands.send(Command::Crash).await;
+    /// What the driver makes of a command that may fail.
+    }
+        self.hear(command).await?
+    }
+
+    /// The driver's answer. One that is gone has none.
+    async fn hear<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SessionError> {
 }

@@ -136,11 +136,11 @@ impl Driver {
         }
         let (identity, store) = (self.context.identity.clone(), self.context.store.clone());
         let (overlay, keys) = (self.context.overlay.clone(), run.record.role.keys().cloned());
-        match Group::open(session, identity, store, overlay.clone(), keys).await {
+        match Group::open(session, identity, store, overlay.clone(), keys, &self.context.tasks).await {
             Ok(group) => {
                 let mut groups = self.groups.write().unwrap_or_else(PoisonError::into_inner);
                 groups.insert(session, group.clone());
-                run.doing.attendance = Some(Attendance::of(&group, &self.commands));
+                run.doing.attendance = Some(Attendance::of(&group, &self.commands, &self.context.tasks));
                 run.doing.group = Some(group);
             }
             Err(error) => {
@@ -175,7 +175,7 @@ impl Driver {
         if !is_host {
             doing.beacons = None;
         } else if doing.beacons.as_ref().is_none_or(|beacons| beacons.term != role.term()) {
-            doing.beacons = Some(Beacons::of(group.downgrade(), role));
+            doing.beacons = Some(Beacons::of(group.downgrade(), role, &context.tasks));
         }
     }
 
@@ -194,7 +194,8 @@ impl Driver {
                 if run.doing.transfer.as_ref().is_some_and(|transfer| transfer.host == host) {
                     return;
                 }
-                let task = tokio::spawn(async move {
+                let tasks = context.tasks.clone();
+                let task = tasks.spawn_finite("a session's transfer", async move {
                     // From here on there is something to bill, and the host's word was taken for more than this.
                     if let Err(error) = context.note_places(&billing).await {
                         tracing::warn!(%session, %error, "where billing is was not noted");

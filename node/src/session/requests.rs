@@ -158,7 +158,17 @@ impl Driver {
         };
         let (name, host) = (member.ticket().name.clone(), member.host().peer);
         let own_name = member.host().name.clone();
-        let cheat = self.context.store.is_cheat(&host.to_string()).await.unwrap_or(false);
+        let cheat = match self.context.store.is_cheat(&host.to_string()).await {
+            Ok(cheat) => cheat,
+            // The invitation stays in the inbox: the user can answer it.
+            Err(error) => {
+                tracing::error!(%session, %error, "an invitation was not answered by itself");
+                if self.wishes.has(session, host) {
+                    self.wishes.end(session, Err(error.into()));
+                }
+                return;
+            }
+        };
         // Whoever follows a link has asked for it: neither availability nor trust has a say.
         let is_wanted = self.wishes.has(session, host);
         let answer = if cheat {

@@ -58,7 +58,7 @@ impl Driver {
         input: Input,
     ) -> Result<Vec<Output>, SessionError> {
         let (context, now) = (Arc::clone(&self.context), clock::now());
-        let me = context.contact().await;
+        let me = context.contact().await?;
         let elsewhere = &self.slots_outside(session);
         let run = self.runs.get_mut(&session).ok_or(SessionError::NoSuchSession(session))?;
         let mut record = run.record.clone();
@@ -68,7 +68,7 @@ impl Driver {
         let before = ledger.clone();
         // Nothing but an invitation says where billing is.
         let billing = match &input {
-            Input::Invite(_) | Input::OpenLink { .. } => context.places_of(&ticket.billing).await,
+            Input::Invite(_) | Input::OpenLink { .. } => context.places_of(&ticket.billing).await?,
             _ => Vec::new(),
         };
         let mut surroundings = session::Context {

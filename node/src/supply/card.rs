@@ -24,6 +24,7 @@ use crate::{
     store::{
         self, StoreError,
         bundle::{CardError as FileError, read_card, write_card},
+    overlay::Closed,
     },
 };
 
@@ -76,6 +77,8 @@ pub enum CardError {
 }
 
 /// Writes a program of the library, the best right to it that this node has, and where to find its host.
+    #[error(transparent)]
+    Network(#[from] Closed),
 pub async fn write(context: &Context, name: &str, file: &Path) -> Result<ProgramId, CardError> {
     let entry = library::find(context, name).await?;
     let bundle = context.bundle(entry.program).await.map_err(LibraryError::from)?;
@@ -85,7 +88,7 @@ pub async fn write(context: &Context, name: &str, file: &Path) -> Result<Program
     let right = held.map(|ticket| Right::of_host(ticket.clone()).to_signed());
     // Files of the host alone go only where the host's own ticket goes.
     let role = if right.is_some() { bundle.complete().unwrap_or(Role::Everyone) } else { Role::Everyone };
-    let note = store::to_blob(&Note { right, host: context.contact().await });
+    let note = store::to_blob(&Note { right, host: context.contact().await? });
     let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
     let written = tokio::task::spawn_blocking(move || write_card(&bundle, role, &note, &file));
     written.await.expect("writing a card does not panic")?;

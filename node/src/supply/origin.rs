@@ -25,6 +25,7 @@ use crate::{
     clock,
     contacts::ContactError,
     context::Context,
+    overlay::Closed,
     store::{BundleError, LibraryEntry, OfferTerms, Offering, StoreError},
 };
 
@@ -98,6 +99,8 @@ pub enum SupplyError {
     Bundle(#[from] BundleError),
     #[error("the origin cannot answer now: try again later")]
     Outbox(#[from] OutboxError),
+    #[error("the origin cannot answer now: try again later")]
+    Network(#[from] Closed),
     #[error("the origin cannot sign tickets")]
     Sign(#[from] SignError),
 }
@@ -185,12 +188,13 @@ pub async fn catalog(context: &Context) -> Result<CatalogResponse, StoreError> {
 /// ST3, 10-13: the answer to `from`.
 pub async fn answer(context: &Context, from: PeerId, request: SupplyRequest) -> SupplyResponse {
     let SupplyRequest::Ticket { request, name, copies } = request;
-    let issued = issue(context, from, request, &name, copies).await;
-    match issued {
-        Ok(ticket) => {
-            let billing = context.places_of(&ticket.billing).await;
-            SupplyResponse::Ticket { ticket: ticket.to_signed(), billing }
-        }
+    let issued = async {
+        let ticket = issue(context, from, request, &name, copies).await?;
+        let billing = context.places_of(&ticket.billing).await?;
+        Ok::<_, SupplyError>(SupplyResponse::Ticket { ticket: ticket.to_signed(), billing })
+    };
+    match issued.await {
+        Ok(response) => response,
         Err(error) => {
             tracing::info!(?from, %error, "a supply request was refused");
             SupplyResponse::Refused(error.to_string())

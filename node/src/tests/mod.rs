@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod discard;
+mod ending;
 mod invitations;
 mod past_keys;
 mod rights;
@@ -58,7 +59,7 @@ impl Site {
     }
 
     async fn knows(&self, name: &str, other: &Site, trust: bool) {
-        let addresses = other.node.context().overlay.addresses().await;
+        let addresses = other.node.context().overlay.addresses().await.unwrap();
         let who = addresses.first().unwrap().to_string();
         self.run(Command::Contact(ContactCommand::Add { name: name.into(), who, trust })).await;
     }

@@ -35,7 +35,7 @@ impl Parlor {
         }
         for (number, site) in sites.iter().enumerate() {
             for (other, there) in sites.iter().enumerate().skip(number + 1) {
-                for address in there.overlay.addresses().await {
+                for address in there.overlay.addresses().await? {
                     site.overlay.add_address(peer(other), address).await;
                 }
                 site.overlay.connect(peer(other)).await?;

@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use parlor_node::{
+    critical::CriticalTasks,
     group::Group,
     overlay::{Address, Config, Event, Internet, Overlay},
     store::Store,
@@ -88,7 +89,15 @@ impl Site {
             internet: Internet::default(),
         };
         let (overlay, mut events) = Overlay::start(config).await?;
-        let group = Group::open(SESSION, identity(number), store, overlay.clone(), Some(keys)).await?;
+        let group = Group::open(
+            SESSION,
+            identity(number),
+            store,
+            overlay.clone(),
+            Some(keys),
+            &CriticalTasks::default(),
+        )
+        .await?;
         let all: BTreeMap<_, _> = (0..size).map(|n| (peer(n), format!("member {n}"))).collect();
         let others = all.keys().copied().filter(|other| *other != peer(number)).collect();
         group.set_authors(all);

@@ -20,5 +20,6 @@ mod javascript;
 mod lan;
 mod links;
 mod proofs;
+mod outputs;
 mod refusals;
 mod succession;

@@ -34,6 +34,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::{
     clock,
+    critical::CriticalTasks,
     overlay::{self, Config, Event, Internet},
     store::to_blob,
 };
@@ -121,7 +122,16 @@ async fn store_in(dir: &TempDir) -> Store {
 }
 
 async fn open(number: u8, store: &Store, overlay: &Overlay, keys: Option<Arc<GroupKeys>>) -> Group {
-    let group = Group::open(SESSION, identity(number), store.clone(), overlay.clone(), keys).await.unwrap();
+    let group = Group::open(
+        SESSION,
+        identity(number),
+        store.clone(),
+        overlay.clone(),
+        keys,
+        &CriticalTasks::default(),
+    )
+    .await
+    .unwrap();
     group.set_authors((0..8).map(|n| (peer(n), format!("member {n}"))).collect::<BTreeMap<_, _>>());
     group.set_members(peers((0..8).filter(|n| *n != number)));
     group.set_hosts(peers([0]));
@@ -164,7 +174,7 @@ impl Site {
 
     async fn meets(&self, others: &[&Site]) {
         for other in others {
-            for address in other.overlay.addresses().await {
+            for address in other.overlay.addresses().await.unwrap() {
                 self.overlay.add_address(other.peer(), address).await;
             }
             self.overlay.connect(other.peer()).await.unwrap();

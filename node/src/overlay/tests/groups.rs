@@ -114,7 +114,7 @@ async fn realtime_reaches_all_over_any_transport() {
 async fn a_member_that_restarts_is_back_in_the_group() {
     let mut a = Node::start(1, TCP).await;
     let mut b = Node::start(2, TCP).await;
-    let at = place(&b.overlay.addresses().await[0]);
+    let at = place(&b.overlay.addresses().await.unwrap()[0]);
     a.overlay.add_address(b.peer(), at.clone()).await;
     a.overlay.keep(b.peer()).await;
     a.overlay.group_open(SESSION, vec![peer(1), peer(2)]).await;

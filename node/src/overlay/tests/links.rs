@@ -18,14 +18,14 @@ async fn nodes_connect_and_know_each_others_names() {
         });
         assert_eq!(name.await, (a.peer(), "node 1".to_owned()));
 
-        let [ref info] = a.overlay.peers().await[..] else { panic!("one peer is expected") };
+        let [ref info] = a.overlay.peers().await.unwrap()[..] else { panic!("one peer is expected") };
         assert_eq!((info.peer, info.nickname.as_str()), (b.peer(), "node 2"));
         assert_eq!((info.connected, info.found), (true, Found::Dialled));
         assert!(!info.addresses.is_empty());
         // The one that was called knows where to call back: identify told it.
-        let own = a.overlay.addresses().await;
-        assert!(b.overlay.addresses_of(a.peer()).await.contains(&own[0]), "{own:?}");
-        assert_eq!(b.overlay.peers().await[0].found, Found::Called);
+        let own = a.overlay.addresses().await.unwrap();
+        assert!(b.overlay.addresses_of(a.peer()).await.unwrap().contains(&own[0]), "{own:?}");
+        assert_eq!(b.overlay.peers().await.unwrap()[0].found, Found::Called);
         assert_eq!(a.overlay.connect(b.peer()).await, Ok(()), "already");
     }
 }
@@ -34,7 +34,7 @@ async fn nodes_connect_and_know_each_others_names() {
 async fn own_addresses_name_the_node_and_are_of_use() {
     let config = Config { listen: Vec::new(), ..config(1, TCP) };
     let (overlay, _events) = Overlay::start(config).await.unwrap();
-    let addresses = overlay.addresses().await;
+    let addresses = overlay.addresses().await.unwrap();
     let text: Vec<_> = addresses.iter().map(Address::to_string).collect();
     assert!(addresses.iter().all(|address| address.peer() == Some(peer(1))), "{text:?}");
     for wanted in ["/tcp/", "/quic-v1"] {
@@ -81,7 +81,7 @@ async fn somebody_else_at_an_old_address_does_not_hide_the_peer() {
     let a = Node::start(1, TCP).await;
     let b = Node::start(2, TCP).await;
     let other = Node::start(3, TCP).await;
-    let theirs = other.overlay.addresses().await.remove(0);
+    let theirs = other.overlay.addresses().await.unwrap().remove(0);
     a.overlay.add_address(b.peer(), place(&theirs)).await;
     let error = a.overlay.connect(b.peer()).await.unwrap_err();
     assert!(error.to_string().ends_with("another node answers there"), "{error}");
@@ -91,7 +91,7 @@ async fn somebody_else_at_an_old_address_does_not_hide_the_peer() {
     a.overlay.connect(b.peer()).await.unwrap();
     // What is said to lead to somebody else is not taken over at all.
     a.overlay.add_address(peer(4), theirs).await;
-    assert_eq!(a.overlay.addresses_of(peer(4)).await, []);
+    assert_eq!(a.overlay.addresses_of(peer(4)).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn a_peer_that_restarts_elsewhere_is_found_at_its_new_address() {
 async fn a_partner_that_is_lost_is_called_again() {
     let mut a = Node::start(1, TCP).await;
     let b = Node::start(2, TCP).await;
-    let at = b.overlay.addresses().await.remove(0);
+    let at = b.overlay.addresses().await.unwrap().remove(0);
     a.overlay.add_address(b.peer(), at.clone()).await;
     a.overlay.keep(b.peer()).await;
     a.connected(b.peer()).await;
@@ -156,7 +156,9 @@ async fn after_the_end_everything_says_so() {
     assert_eq!(refused.unwrap_err(), RequestError::Connect(ConnectError::Closed));
     let session = parlor_proto::ids::SessionId([1; 16]);
     assert_eq!(handle.group_publish(session, "x".into()).await, Err(PublishError::Closed));
-    assert!(handle.peers().await.is_empty() && handle.addresses().await.is_empty());
+    assert_eq!(handle.peers().await, Err(crate::overlay::Closed), "nothing is not said by who is gone");
+    assert_eq!(handle.addresses().await, Err(crate::overlay::Closed));
+    assert_eq!(handle.addresses_of(b.peer()).await, Err(crate::overlay::Closed));
     handle.keep(b.peer()).await;
     handle.shutdown().await;
 }

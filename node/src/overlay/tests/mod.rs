@@ -55,7 +55,7 @@ impl Node {
 
     /// Learns where the other one is.
     async fn meets(&self, other: &Node) {
-        for address in other.overlay.addresses().await {
+        for address in other.overlay.addresses().await.unwrap() {
             self.overlay.add_address(other.peer(), address).await;
         }
     }

@@ -15,7 +15,7 @@ async fn relay(seed: u8, limits: RelayLimits) -> Node {
 async fn hidden(seed: u8, listen: &str, relays: &[&Node]) -> Node {
     let mut addresses = Vec::new();
     for relay in relays {
-        addresses.extend(relay.overlay.addresses().await.into_iter().take(1));
+        addresses.extend(relay.overlay.addresses().await.unwrap().into_iter().take(1));
     }
     let internet = Internet { relays: addresses, ..Internet::default() };
     let (overlay, events) = Overlay::start(Config { internet, ..config(seed, listen) }).await.unwrap();
@@ -25,7 +25,7 @@ async fn hidden(seed: u8, listen: &str, relays: &[&Node]) -> Node {
 /// Waits until `done` says so of what the node tells of its relays.
 async fn until_relays(node: &Node, done: impl Fn(&[RelayStatus]) -> bool) {
     let wait = async {
-        while !done(&node.overlay.relays().await) {
+        while !done(&node.overlay.relays().await.unwrap()) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -37,7 +37,7 @@ async fn until_reserved(node: &Node) {
 }
 
 async fn path(node: &Node, peer: PeerId) -> Option<Path> {
-    node.overlay.peers().await.into_iter().find(|info| info.peer == peer)?.path
+    node.overlay.peers().await.unwrap().into_iter().find(|info| info.peer == peer)?.path
 }
 
 #[tokio::test]
@@ -87,7 +87,7 @@ async fn a_rendezvous_point_knows_where_a_peer_is_that_cannot_be_reached_through
         }
     };
     tokio::time::timeout(PATIENCE, connect).await.expect("it is not found");
-    let addresses = far.overlay.addresses_of(peer).await;
+    let addresses = far.overlay.addresses_of(peer).await.unwrap();
     let through_other = |address: &Address| address.to_string().contains(&other.peer().to_string());
     assert!(addresses.iter().any(through_other), "{addresses:?}");
 }
@@ -112,7 +112,7 @@ async fn a_relay_that_is_none_is_said_to_be() {
     let none = Node::start(1, QUIC).await;
     let node = hidden(2, TCP, &[&none]).await;
     until_relays(&node, |relays| relays.iter().any(|relay| relay.why.is_some())).await;
-    let status = node.overlay.relays().await;
+    let status = node.overlay.relays().await.unwrap();
     assert!(!status[0].reserved, "{status:?}");
 }
 

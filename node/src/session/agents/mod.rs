@@ -122,7 +122,8 @@ impl Agents {
                 inbox,
                 before: self.leaving.extract_if(.., |(of, _)| *of == part).map(|(_, task)| task).collect(),
             };
-            running.push(Runner { part, orders, task: tokio::spawn(job.run(order)) });
+            let task = context.tasks.spawn_finite("a session's agent", job.run(order));
+            running.push(Runner { part, orders, task });
         }
         self.running = Some(running);
     }

@@ -92,6 +92,9 @@ pub enum BundleError {
     Unknown,
     /// The program was removed while it was used.
     #[error("the program was removed")]
+    /// It is not looked at any more.
+    #[error("the node is stopping")]
+    Stopping,
     Removed,
     /// Nothing is written any more.
     #[error("the node is stopping")]
@@ -322,4 +325,17 @@ impl Bundle {
 
 fn holds(chunk: &Chunk, bytes: &[u8]) -> bool {
     bytes.len() == chunk.len as usize && blake3::hash(bytes).as_bytes() == &chunk.hash.0
+}
+
+/// Runs calls that block on a thread where they may. A panic there goes on here.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
+) -> Result<T, BundleError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(BundleError::Stopping),
+        },
+    }
 }

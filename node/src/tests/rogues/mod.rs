@@ -100,7 +100,7 @@ impl Rogue {
     async fn opens(&self, session: SessionId, others: &[&Site]) {
         self.overlay.group_open(session, others.iter().map(|other| other.peer()).collect()).await;
         for other in others {
-            for address in other.node.context().overlay.addresses().await {
+            for address in other.node.context().overlay.addresses().await.unwrap() {
                 self.overlay.add_address(other.peer(), address).await;
             }
             self.overlay.connect(other.peer()).await.unwrap();
