@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, anyhow};
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use parlor_node::runtime::agent::{
-    Agent, Content, Event, KeepError, Limits, Member, Pack, Sandbox, SayError, Scope, Surroundings,
+    Agent, Content, Event, KeepError, Limits, Member, Pack, Sandbox, SayError, Scope, Surroundings, Upon,
 };
 use parlor_tests::programs::agent_by_hand;
 use serde_json::json;
@@ -63,7 +63,7 @@ impl Surroundings for Room {
         Ok(())
     }
 
-    fn post(&self, _: Content) -> BoxFuture<'_, Result<(), SayError>> {
+    fn post(&self, _: Content, _: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>> {
         async { Ok(()) }.boxed()
     }
 

@@ -20,6 +20,7 @@ pub mod interop;
 pub mod lan;
 pub mod netns;
 pub mod node;
+pub mod page;
 pub mod programs;
 pub mod pulse;
 pub mod segment;

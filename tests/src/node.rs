@@ -335,11 +335,21 @@ impl Node {
     /// Starts a verb that goes on printing lines.
     #[must_use]
     pub fn stream(&self, verb: &[&str]) -> Watch {
+        self.streaming(&["--json"], verb)
+    }
+
+    /// The same for people: lines that are no JSON.
+    #[must_use]
+    pub fn stream_plain(&self, verb: &[&str]) -> Watch {
+        self.streaming(&[], verb)
+    }
+
+    fn streaming(&self, flags: &[&str], verb: &[&str]) -> Watch {
         let child = launcher(None, None)
             .arg(binary())
             .arg("--home")
             .arg(&self.setup.home)
-            .arg("--json")
+            .args(flags)
             .args(verb)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -234,7 +234,7 @@ async fn talk(cast: &Cast, session: SessionId) -> Result<(), DemoError> {
         hearing.push(node.running_group(session).await?.realtime());
     }
     for (node, text) in nodes.iter().zip(["Hello, it is Ann.", "Ben here!", "And Cleo."]) {
-        let send = Send { session: session.to_string(), text: text.to_owned() };
+        let send = Send { session: session.to_string(), text: text.to_owned(), key: None };
         node.execute(Command::Send(send)).await?;
     }
     for node in nodes {

@@ -195,6 +195,9 @@ fn happened(out: &mut impl Write, event: &Map<String, Value>) -> io::Result<()> 
     match event.get("event").and_then(Value::as_str).unwrap_or_default() {
         // The program's agent says in its own words what it means.
         "update" if event.get("agent") == Some(&Value::Bool(true)) => Ok(()),
+        "update" if event.contains_key("unreadable") => {
+            writeln!(out, "{}: (what nobody can read: {})", field("name"), field("unreadable"))
+        }
         "update" => writeln!(out, "{}: {}", field("name"), field("payload")),
         "realtime" => writeln!(out, "{} ~ {}", field("name"), field("payload")),
         "member" => writeln!(out, "* {}: {}", field("name"), field("state")),

@@ -372,6 +372,10 @@ pub struct Send {
     pub session: String,
     /// What to say
     pub text: String,
+    /// A name for it, for scripts that try again: under the same name it is posted once
+    #[arg(long, value_name = "KEY")]
+    #[serde(default)]
+    pub key: Option<String>,
 }
 
 /// The books.

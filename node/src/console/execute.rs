@@ -10,7 +10,7 @@ use parlor_proto::{
         link::{LINK_LIFE, LINK_LIFE_MAX, LINK_LIFE_MIN, LinkError},
     },
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::{
@@ -22,7 +22,7 @@ use crate::{
     billing::{BookError, OutboxError},
     clock,
     contacts::ContactError,
-    group::PostError,
+    group::{PostError, PostKey},
     overlay::Closed,
     runtime::web::UpdateContent,
     session::{FollowError, SessionError, SessionView, Wish},
@@ -96,6 +96,8 @@ pub enum CommandError {
     Json(#[from] serde_json::Error),
     #[error("the export cannot be written: {0}")]
     Csv(#[from] csv::Error),
+    #[error("--key is for programs without an agent: what an agent is told is not kept, so it cannot be known again")]
+    KeyForAgent,
     #[error("whoever asked has gone")]
     Gone,
 }
@@ -198,12 +200,17 @@ pub async fn execute(
         Command::Send(send) => {
             let session = find_session(node, &send.session).await?;
             let group = node.running_group(session).await?;
+            if send.key.is_some() && sessions.view(session).await?.agent {
+                return Err(CommandError::KeyForAgent);
+            }
             if sessions.tell_agent(session, send.text.clone()).await? {
                 return Ok(Some(json!({"session": session})));
             }
-            let payload: Box<RawValue> = serde_json::value::to_raw_value(&send.text)?;
-            let update = serde_json::to_vec(&UpdateContent::of(payload))?;
-            let serial = group.post(update).await?;
+            let update = UpdateContent::of(serde_json::value::to_raw_value(&send.text)?).to_payload();
+            let serial = match &send.key {
+                Some(key) => group.post_once(PostKey::of_user(key), update, false).await?,
+                None => group.post(update).await?,
+            };
             json!({"session": session, "serial": serial})
         }
         Command::Watch(of) => {

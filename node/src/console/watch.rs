@@ -9,7 +9,7 @@ use super::CommandError;
 use crate::{
     Node,
     group::{Group, Realtime},
-    session::content_of,
+    runtime::update,
     store::StoredUpdate,
 };
 
@@ -98,7 +98,7 @@ async fn updates(
         let page = node.context().store.updates_after(session, serial, PAGE).await?;
         for stored in &page {
             serial = stored.serial;
-            let mut line = update_line(group, session, stored)?;
+            let mut line = update_line(group, session, stored);
             // Which says in its own words what it means.
             line["agent"] = has_agent.into();
             emit(lines, line).await?;
@@ -109,26 +109,29 @@ async fn updates(
     }
 }
 
-fn update_line(
-    group: Option<&Group>,
-    session: SessionId,
-    stored: &StoredUpdate,
-) -> Result<Value, serde_json::Error> {
+/// Whatever a member posted, this is a line; what nobody could read has `null` for a payload, and says why.
+fn update_line(group: Option<&Group>, session: SessionId, stored: &StoredUpdate) -> Value {
     let sender = stored.update.sender;
     let name = group.map_or_else(|| crate::group::short_name(sender), |group| group.name_of(sender));
-    let content = content_of(&stored.update.payload);
+    let (content, unreadable) = update::shown(&stored.update.payload);
     let mut line = json!({
         "event": "update", "session": session, "serial": stored.serial, "sender": sender, "name": name,
         "at": crate::clock::rfc3339(stored.update.at),
-        "payload": serde_json::from_str::<Value>(content.payload.get())?,
+        "payload": update::parsed(&content.payload),
     });
-    let signs = [("info", content.info), ("document", content.document), ("summary", content.summary)];
+    let why = unreadable.map(|why| why.to_string());
+    let signs = [
+        ("info", content.info),
+        ("document", content.document),
+        ("summary", content.summary),
+        ("unreadable", why),
+    ];
     for (key, sign) in signs {
         if let Some(sign) = sign {
             line[key] = sign.into();
         }
     }
-    Ok(line)
+    line
 }
 
 /// Text as text; other bytes as hex, and said so.

@@ -14,7 +14,7 @@ use parlor_proto::{
 };
 use tokio::sync::oneshot;
 
-use super::{Inner, PostError, complaint::Complaint};
+use super::{Inner, PostError, PostKey, complaint::Complaint};
 use crate::{clock, store::StoreError};
 
 pub(super) struct Batch {
@@ -27,6 +27,8 @@ pub(super) struct Batch {
     /// Whose updates have to be weighed again then.
     weighed: Vec<PeerId>,
     pub(super) replies: Vec<(u64, oneshot::Sender<Result<u64, PostError>>)>,
+    /// Under which own updates are posted once, with their serials.
+    pub(super) keys: Vec<(u64, PostKey)>,
     /// To publish.
     pub(super) own: Vec<Verified<Update>>,
 }
@@ -40,6 +42,7 @@ impl Batch {
             checkpoint: None,
             weighed: Vec::new(),
             replies: Vec::new(),
+            keys: Vec::new(),
             own: Vec::new(),
         }
     }
@@ -159,6 +162,9 @@ impl Batch {
         let mut write = store.write().await?;
         for (serial, update) in &self.appended {
             store.put_update(&mut write, *serial, update).await?;
+        }
+        for (serial, key) in &self.keys {
+            store.note_sent(&mut write, session, *serial, key).await?;
         }
         if let Some(covers) = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.covers.as_ref()) {
             store.let_go(&mut write, session, covers, self.serial).await?;

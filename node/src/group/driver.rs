@@ -26,6 +26,7 @@ use super::{
     batch::Batch,
     door::SayError,
     pull::{self, Pulls},
+    repeats,
 };
 use crate::clock;
 
@@ -113,7 +114,15 @@ impl Driver {
         }
     }
 
-    async fn step(&mut self, inner: &Arc<Inner>, commands: Vec<Command>) {
+    async fn step(&mut self, inner: &Arc<Inner>, mut commands: Vec<Command>) {
+        while !commands.is_empty() {
+            let later = repeats::answer(inner, &mut commands).await;
+            self.do_all(inner, commands).await;
+            commands = later;
+        }
+    }
+
+    async fn do_all(&mut self, inner: &Arc<Inner>, commands: Vec<Command>) {
         let mut work = VecDeque::with_capacity(commands.len());
         for command in commands {
             match command {
@@ -143,11 +152,14 @@ impl Driver {
 
     fn take(&mut self, inner: &Inner, work: Work, batch: &mut Batch) {
         match work {
-            Work::Command(Command::Post { payload, is_checkpoint, reply }) => {
+            Work::Command(Command::Post { payload, is_checkpoint, key, reply }) => {
                 let hosts = self.hosts.borrow();
                 let posted = batch.post(inner, &self.identity, &hosts, payload, is_checkpoint);
                 match posted {
-                    Ok(serial) => batch.replies.push((serial, reply)),
+                    Ok(serial) => {
+                        batch.keys.extend(key.map(|key| (serial, key)));
+                        batch.replies.push((serial, reply));
+                    }
                     // Whoever posted may have stopped waiting.
                     Err(error) => drop(reply.send(Err(error))),
                 }

@@ -25,7 +25,9 @@ mod door;
 mod driver;
 mod error;
 mod hearing;
+pub mod key;
 mod pull;
+mod repeats;
 mod saying;
 #[cfg(test)]
 mod tests;
@@ -44,7 +46,10 @@ use parlor_proto::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-pub use self::error::{OpenError, PostError};
+pub use self::{
+    error::{OpenError, PostError},
+    key::PostKey,
+};
 use self::{complaint::Complaints, door::Door, saying::Pace};
 use crate::{
     clock,
@@ -129,6 +134,8 @@ enum Command {
     Post {
         payload: Vec<u8>,
         is_checkpoint: bool,
+        /// Under which it is posted once.
+        key: Option<PostKey>,
         reply: oneshot::Sender<Result<u64, PostError>>,
     },
     /// By gossip; with its place in the queue.

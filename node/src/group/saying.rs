@@ -16,7 +16,7 @@ use parlor_proto::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Group, Inner, PostError, REALTIME_LAG};
+use super::{Command, Group, Inner, PostError, PostKey, REALTIME_LAG};
 use crate::{clock, store::to_blob};
 
 /// What a packet is longer than an update's payload or a realtime message, bytes, at most.
@@ -39,23 +39,39 @@ impl Group {
     /// Posts an update. Once it returns, the update is on disk (under the serial that is returned) and on its
     /// way to everyone. Waits while this node has said as much as one member may.
     pub async fn post(&self, payload: Vec<u8>) -> Result<u64, PostError> {
-        self.put(payload, false).await
+        self.put(payload, false, None).await
+    }
+
+    /// Posts an update under a key, or returns the serial that it got when it was posted under that key before: also
+    /// before a restart, or a kill. `is_checkpoint`: as [`Group::post_checkpoint`] does.
+    pub async fn post_once(
+        &self,
+        key: PostKey,
+        payload: Vec<u8>,
+        is_checkpoint: bool,
+    ) -> Result<u64, PostError> {
+        self.put(payload, is_checkpoint, Some(key)).await
     }
 
     /// Posts an update whose payload replaces every update that is here, the same way; they are let go of everywhere.
     /// If this node is not and was not the session's host, it is an update like any other. The payload may be shorter
     /// by [`COVERED_LEN`](parlor_proto::group::COVERED_LEN) for each member of whom it replaces any.
     pub async fn post_checkpoint(&self, payload: Vec<u8>) -> Result<u64, PostError> {
-        self.put(payload, true).await
+        self.put(payload, true, None).await
     }
 
-    async fn put(&self, payload: Vec<u8>, is_checkpoint: bool) -> Result<u64, PostError> {
+    async fn put(
+        &self,
+        payload: Vec<u8>,
+        is_checkpoint: bool,
+        key: Option<PostKey>,
+    ) -> Result<u64, PostError> {
         if payload.len() > MAX_PAYLOAD {
             return Err(PostError::TooLarge { len: payload.len(), most: MAX_PAYLOAD });
         }
         self.inner.keep_pace(payload.len() + PACKET_OVERHEAD).await?;
         let (reply, answer) = oneshot::channel();
-        let command = Command::Post { payload, is_checkpoint, reply };
+        let command = Command::Post { payload, is_checkpoint, key, reply };
         self.inner.commands.send(command).await.map_err(|_| PostError::Closed)?;
         answer.await.map_err(|_| PostError::Closed)?
     }

@@ -6,6 +6,7 @@
 
 pub mod agent;
 mod pace;
+pub mod update;
 pub mod web;
 
 /// Shows an address in the user's browser. Failure is told in the log; the user still has `parlor open`.

@@ -14,9 +14,9 @@ use tokio::sync::{broadcast, mpsc, watch};
 
 use super::agents::{Link, Speaker};
 use crate::{
-    group::{Group, PostError, Realtime},
+    group::{Group, PostError, PostKey, Realtime},
     runtime::{
-        agent,
+        agent, update,
         web::{
             DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
         },
@@ -54,7 +54,7 @@ impl WebInstance {
             addr: self.group.address_of(stored.update.sender),
             name: self.group.name_of(stored.update.sender),
         };
-        let content = content_of(&stored.update.payload);
+        let content = update::shown(&stored.update.payload).0;
         DeliveredUpdate {
             payload: content.payload,
             serial: stored.serial,
@@ -68,12 +68,6 @@ impl WebInstance {
             sender,
         }
     }
-}
-
-/// What a member posted. What is not a webxdc update at all counts as one without content, so that a member
-/// that posts nonsense confuses no page.
-pub fn content_of(payload: &[u8]) -> UpdateContent {
-    serde_json::from_slice(payload).unwrap_or_else(|_| UpdateContent::of_null())
 }
 
 impl Instance for WebInstance {
@@ -97,14 +91,10 @@ impl Instance for WebInstance {
         self.name.clone()
     }
 
-    fn send_update(&self, _key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
+    fn send_update(&self, key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
         async move {
-            let payload = serde_json::to_vec(&update).map_err(|error| SendError::Storage(error.into()))?;
-            let posted = match update.checkpoint {
-                true => self.group.post_checkpoint(payload).await,
-                false => self.group.post(payload).await,
-            };
-            match posted {
+            let key = PostKey::of_page(key.page, key.n);
+            match self.group.post_once(key, update.to_payload(), update.checkpoint).await {
                 Ok(_) => Ok(()),
                 Err(PostError::Closed) => Err(SendError::NotAllowed),
                 Err(PostError::TooLarge { .. }) => Err(SendError::TooLarge),

@@ -37,7 +37,6 @@ use parlor_proto::{
 use tokio::sync::{mpsc, oneshot};
 
 pub use driver::SessionError;
-pub use instance::content_of;
 pub use links::FollowError;
 pub use view::{InvitationView, MemberView, SessionView, SlotsView, TransferView};
 

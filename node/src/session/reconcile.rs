@@ -82,6 +82,10 @@ impl Driver {
     pub(super) async fn reconcile(&mut self, session: SessionId) {
         let Some(run) = self.runs.get(&session) else { return };
         let wanted = wanted(run);
+        // First: a page whose update the closing group refuses would think that it is refused for good.
+        if !wanted.run {
+            self.reconcile_web(session, false).await;
+        }
         self.reconcile_group(session, wanted.group).await;
         self.reconcile_transfer(session, wanted.fetch);
         self.reconcile_agents(session, wanted.run).await;

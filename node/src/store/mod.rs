@@ -16,6 +16,7 @@ mod open;
 mod packs;
 mod places;
 mod programs;
+mod sent;
 mod sessions;
 mod settings;
 mod tickets;

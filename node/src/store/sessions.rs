@@ -65,6 +65,7 @@ impl Store {
         for query in [
             "DELETE FROM updates WHERE session = ?",
             "DELETE FROM bases WHERE session = ?",
+            "DELETE FROM sent_keys WHERE session = ?",
             "DELETE FROM groups WHERE session = ?",
             "DELETE FROM agent_states WHERE session = ?",
             "DELETE FROM agent_values WHERE owner = 'session:' || ?",

@@ -19,6 +19,7 @@ mod interop;
 mod javascript;
 mod lan;
 mod links;
+mod pages;
 mod proofs;
 mod outputs;
 mod refusals;

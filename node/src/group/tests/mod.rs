@@ -6,6 +6,7 @@
 mod checkpoints;
 mod faults;
 mod limits;
+mod repeats;
 mod sealed;
 mod talk;
 

@@ -11,7 +11,7 @@ use std::{
 use wasmtime::{ResourceLimiter, component::ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
-use super::{Limits, Surroundings, diary::Diary, pace::Pace};
+use super::{Limits, Surroundings, Upon, diary::Diary, pace::Pace};
 
 /// The most that an agent hands over in one call, bytes: a value for its store and what comes with it, twice.
 pub(super) const MAX_CALL: usize = 4 << 20;
@@ -32,6 +32,8 @@ pub(super) struct Guest {
     pub(super) quota: u64,
     /// Whether something was not written, since this was last set back.
     pub(super) is_unwritten: bool,
+    /// While it is told of an update: what it posts then is upon that.
+    pub(super) upon: Option<Upon>,
     pub(super) diary: Arc<Mutex<Diary>>,
     pub(super) memory: Memory,
     /// Made when it is first asked for: many agents never do.
@@ -52,6 +54,7 @@ impl Guest {
             output: Pace::new(limits.output, now),
             quota: limits.store,
             is_unwritten: false,
+            upon: None,
             wasi: None,
             diary,
             memory: Memory { most: limits.memory, used: 0, is_short: false },

@@ -28,6 +28,7 @@ use super::{
     text::shown,
     world::{files, group, output, packs, store, system, types},
 };
+use crate::runtime::update;
 
 /// The most random bytes a call.
 pub(super) const MAX_RANDOM: u32 = 65_536;
@@ -97,14 +98,22 @@ impl group::Host for Guest {
         Ok(self.surroundings.send(Bytes::from(message)).map_err(Into::into))
     }
 
-    async fn post(&mut self, content: types::Content) -> wasmtime::Result<Result<(), group::Error>> {
+    async fn post(&mut self, mut content: types::Content) -> wasmtime::Result<Result<(), group::Error>> {
         if let Err(error) = self.may_speak()? {
             return Ok(Err(error));
         }
-        if !is_json(&content.payload) {
-            return Ok(Err(group::Error::Malformed));
+        match update::value(&content.payload) {
+            Ok(payload) => content.payload = payload.get().to_owned(),
+            Err(error) => {
+                self.note(&format!("a post is refused: {error}"));
+                return Ok(Err(group::Error::Malformed));
+            }
         }
-        let posted = self.surroundings.post(content.into()).await;
+        let upon = self.upon;
+        if let Some(upon) = &mut self.upon {
+            upon.nth = upon.nth.saturating_add(1);
+        }
+        let posted = self.surroundings.post(content.into(), upon).await;
         self.is_unwritten |= posted == Err(SayError::NotWritten);
         Ok(posted.map_err(Into::into))
     }

@@ -13,7 +13,7 @@ use tokio::time::{error::Elapsed, timeout};
 use wasmtime::Store;
 
 use super::{
-    Event, Limits, MAX_STATE, Readiness, Stopped,
+    Event, Limits, MAX_STATE, Readiness, Stopped, Upon,
     guest::{Guest, MAX_CALL},
     sandbox::{Code, Sandbox},
     world::{Agent, types},
@@ -107,8 +107,11 @@ impl Instance {
                 call!(self.call_message(&sender, &data), on EVENT, for limit)
             }
             Event::Update(update) => {
+                self.store.data_mut().upon = Some(Upon { serial: update.serial, nth: 0 });
                 let update = types::Update::from(update);
-                call!(self.call_update(&update), on EVENT, for limit)
+                let done = call!(self.call_update(&update), on EVENT, for limit);
+                self.store.data_mut().upon = None;
+                done
             }
             Event::Input(line) => call!(self.call_input(&line), on EVENT, for limit),
             Event::Page(json) => call!(self.call_page(&json), on EVENT, for limit),

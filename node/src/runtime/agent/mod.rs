@@ -68,6 +68,15 @@ pub struct Member {
     pub is_host: bool,
 }
 
+/// Upon what an agent posts something: where it is again when the update comes to it again, after a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Upon {
+    /// The update's.
+    pub serial: u64,
+    /// How many posts upon it came before.
+    pub nth: u32,
+}
+
 /// What an update says; the payload is JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
@@ -158,7 +167,7 @@ pub enum SayError {
     Closed,
     /// The disk failed.
     NotWritten,
-    /// Not JSON.
+    /// Not JSON, or none that every member can read.
     Malformed,
 }
 
@@ -184,8 +193,9 @@ pub trait Surroundings: Send + Sync + 'static {
     fn members(&self) -> Vec<Member>;
     /// To all who are there. Never waits.
     fn send(&self, message: Bytes) -> Result<(), SayError>;
-    /// For good: on disk when it returns.
-    fn post(&self, content: Content) -> BoxFuture<'_, Result<(), SayError>>;
+    /// For good: on disk when it returns. What was posted upon the same update before, word for word, is not posted
+    /// again.
+    fn post(&self, content: Content, upon: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>>;
     /// A stored value.
     fn get(&self, scope: Scope, key: String) -> BoxFuture<'_, Result<Option<Vec<u8>>, KeepError>>;
     /// Keeps a value, or with `None` forgets it; `quota`: what all keys and values of the scope may add up to, bytes.

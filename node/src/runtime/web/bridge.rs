@@ -26,14 +26,13 @@ use tokio::sync::{
 
 use super::{
     instance::{RealtimeMessage, SendKey},
-    ledger::PageId,
     messages::{
         FromPage, MAX_PENDING_SENDS, MAX_PULLED, MAX_REALTIME_LEN, Pull, Send, ToPage, UPDATE_BURST,
         UPDATE_INTERVAL, realtime_frame,
     },
     server::Mount,
 };
-use crate::runtime::pace::Pace;
+use crate::runtime::{pace::Pace, update};
 
 /// Realtime messages a second that a page may send in the long run; in a burst, four times that.
 const REALTIME_PER_SECOND: u32 = 250;
@@ -54,7 +53,7 @@ enum Close {
 }
 
 /// Serves one page until it, or the instance, goes.
-pub(super) async fn run(socket: WebSocket, mount: Arc<Mount>, page: PageId) {
+pub(super) async fn run(socket: WebSocket, mount: Arc<Mount>, page: [u8; 16]) {
     let (sends, replies) = sender(mount.clone(), page);
     let now = Instant::now();
     let mut bridge = Bridge {
@@ -78,8 +77,8 @@ pub(super) async fn run(socket: WebSocket, mount: Arc<Mount>, page: PageId) {
 }
 
 /// Sends one update after the other, at the pace a page is allowed. It works on its own, so that an update which is
-/// being sent is sent to the end (and noted as sent) even if the page goes away meanwhile.
-fn sender(mount: Arc<Mount>, page: PageId) -> (mpsc::Sender<Send>, mpsc::Receiver<ToPage>) {
+/// being sent is sent to the end even if the page goes away meanwhile.
+fn sender(mount: Arc<Mount>, page: [u8; 16]) -> (mpsc::Sender<Send>, mpsc::Receiver<ToPage>) {
     let (sends, mut queue) = mpsc::channel::<Send>(MAX_PENDING_SENDS);
     let (answer, replies) = mpsc::channel(MAX_PENDING_SENDS);
     tokio::spawn(async move {
@@ -94,6 +93,10 @@ fn sender(mount: Arc<Mount>, page: PageId) -> (mpsc::Sender<Send>, mpsc::Receive
                 return;
             }
             let reply = send_one(&mount, page, &send).await;
+            // Refused because it goes: the same.
+            if mount.closed.is_cancelled() && matches!(reply, ToPage::Refused { .. }) {
+                return;
+            }
             // If nobody hears it any more, the page will ask again on its next connection.
             let _ = answer.send(reply).await;
         }
@@ -101,7 +104,7 @@ fn sender(mount: Arc<Mount>, page: PageId) -> (mpsc::Sender<Send>, mpsc::Receive
     (sends, replies)
 }
 
-async fn send_one(mount: &Mount, page: PageId, send: &Send) -> ToPage {
+async fn send_one(mount: &Mount, page: [u8; 16], send: &Send) -> ToPage {
     let n = send.n;
     let content = match send.content() {
         Ok(content) => content,
@@ -109,9 +112,7 @@ async fn send_one(mount: &Mount, page: PageId, send: &Send) -> ToPage {
             return ToPage::Refused { n, why: bad.to_string() };
         }
     };
-    let key = SendKey { page: page.0, n };
-    let sending = mount.instance.send_update(key, content);
-    match mount.ledger.once(page, n, sending).await {
+    match mount.instance.send_update(SendKey { page, n }, content).await {
         Ok(()) => ToPage::Sent { n },
         Err(error) => {
             tracing::debug!(%error, "web programs: an update was refused");
@@ -190,6 +191,8 @@ impl Bridge {
             FromPage::Join => {}
             FromPage::Leave => self.realtime = None,
             FromPage::Agent(value) => {
+                // What it could not read, it does not get: the page is not told, as below.
+                let Ok(value) = update::value(value.get()) else { return Ok(()) };
                 let len = u32::try_from(value.get().len()).unwrap_or(u32::MAX);
                 let now = Instant::now();
                 if self.messages.spend(1, now) && self.bytes.spend(len, now) {

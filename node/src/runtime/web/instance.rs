@@ -4,7 +4,8 @@
 //! node implements it for a running session. Not for: HTTP, browsers, JavaScript (the rest of this folder).
 //!
 //! The idea: payloads pass as the JSON *text* the page wrote ([`RawValue`]), never parsed into numbers and maps, so
-//! that a float or the order of keys is the same on every node.
+//! that a float or the order of keys is the same on every node. What that text may be is decided in one place:
+//! [`crate::runtime::update`].
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -36,9 +37,9 @@ pub trait Instance: Send + Sync + 'static {
     /// Sends an update to the group. When it returns `Ok`, the update is on this node's disk and will reach everybody,
     /// this page included.
     ///
-    /// While the instance is mounted, this is not called again with a key for which it returned `Ok`. After a restart
-    /// it may be, if the page had no answer yet: an instance that keeps, with each update and in the same transaction,
-    /// the last [`SendKey::n`] of its page, and returns `Ok` for that and lower ones, sends exactly once.
+    /// A page that had no answer asks again with the same key, over another connection, after the session was suspended,
+    /// or after the node was killed. So an instance keeps the key with the update, in the same transaction, and returns
+    /// `Ok` for a key that it has, without sending anything.
     fn send_update(&self, key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>>;
 
     /// The updates with a serial greater than `serial`, lowest first, at most `limit` of them.
@@ -113,6 +114,12 @@ impl UpdateContent {
             notify: None,
             checkpoint: false,
         }
+    }
+
+    /// As it is posted.
+    #[must_use]
+    pub fn to_payload(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("strings and raw JSON always serialise")
     }
 
     /// No content at all.

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::instance::{DeliveredUpdate, RealtimeMessage, UpdateContent};
+use crate::runtime::update::{self, BadUpdate};
 
 /// Largest update, as the bytes of its JSON (webxdc `sendUpdateMaxSize`).
 pub const MAX_UPDATE_LEN: usize = group::MAX_PAYLOAD;
@@ -84,22 +85,9 @@ pub(super) struct Send {
     pub(super) update: Box<RawValue>,
 }
 
-/// Why an update is not even tried.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BadUpdate {
-    #[error("the update has {0} bytes, {MAX_UPDATE_LEN} are allowed")]
-    TooLarge(usize),
-    #[error("not a webxdc update: {0}")]
-    Malformed(#[source] serde_json::Error),
-}
-
 impl Send {
     pub(super) fn content(&self) -> Result<UpdateContent, BadUpdate> {
-        let text = self.update.get();
-        if text.len() > MAX_UPDATE_LEN {
-            return Err(BadUpdate::TooLarge(text.len()));
-        }
-        serde_json::from_str(text).map_err(BadUpdate::Malformed)
+        update::read(self.update.get())
     }
 }
 

@@ -14,7 +14,8 @@
 //! - Nothing is served without a credential that only the user's own browser gets, in exchange for a launch token that
 //!   works once ([`launch`]).
 //! - The page talks to the node over one WebSocket ([`bridge`]); it *pulls* updates, page by page, so that a slow page
-//!   costs no memory; what it sends carries a number, so that sending again after a reconnect sends once.
+//!   costs no memory; what it sends carries a number, which the instance keeps with the update, so that sending again
+//!   sends once: after a reconnect, a suspension, a kill.
 //!
 //! ```text
 //!  parlor open ──launch──> http://LABEL.localhost:PORT/?launch=TOKEN ──cookie──> /index.html
@@ -27,7 +28,6 @@ mod files;
 mod headers;
 mod instance;
 mod launch;
-mod ledger;
 mod listener;
 mod messages;
 mod origin;

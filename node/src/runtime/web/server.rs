@@ -27,7 +27,6 @@ use super::{
     headers::seal,
     instance::Instance,
     launch::{Credentials, Launches, Token, target_of},
-    ledger::{Ledger, PageId},
     listener,
     messages::MAX_FRAME_LEN,
     origin::{Label, label_of},
@@ -59,7 +58,6 @@ pub enum LaunchError {
 /// One mounted instance.
 pub(super) struct Mount {
     pub(super) instance: Arc<dyn Instance>,
-    pub(super) ledger: Ledger,
     bridges: Arc<Semaphore>,
     pub(super) closed: CancellationToken,
 }
@@ -120,7 +118,6 @@ impl WebServer {
     pub fn mount(&self, label: Label, instance: Arc<dyn Instance>) {
         let mount = Mount {
             instance,
-            ledger: Ledger::default(),
             bridges: Arc::new(Semaphore::new(MAX_BRIDGES)),
             closed: CancellationToken::new(),
         };
@@ -248,8 +245,8 @@ async fn open_bridge(shared: &Shared, label: Label, mount: Arc<Mount>, parts: &m
 }
 
 /// `?page=HEX`, which `webxdc.js` makes up once a load.
-fn page_id(parts: &Parts) -> Option<PageId> {
+fn page_id(parts: &Parts) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
     hex::decode_to_slice(parts.uri.query()?.strip_prefix("page=")?, &mut bytes).ok()?;
-    Some(PageId(bytes))
+    Some(bytes)
 }

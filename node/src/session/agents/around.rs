@@ -11,15 +11,15 @@ use std::{
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use parlor_proto::{identity::PeerId, ids::SessionId};
-use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::{Link, Part, Speaker, packs::Packs};
 use crate::{
     context::{Context, Event},
-    group::{Group, PostError, WeakGroup},
+    group::{Group, PostError, PostKey, WeakGroup},
     runtime::{
-        agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings},
+        agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings, Upon},
+        update,
         web::UpdateContent,
     },
     store::{Bundle, StoreError, owner_of_session},
@@ -110,18 +110,18 @@ impl Surroundings for Around {
         Ok(())
     }
 
-    fn post(&self, content: Content) -> BoxFuture<'_, Result<(), SayError>> {
+    fn post(&self, content: Content, upon: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>> {
         async move {
             let group = self.group().ok_or(SayError::Closed)?;
-            let payload = RawValue::from_string(content.payload).map_err(|_| SayError::Malformed)?;
-            let update = UpdateContent {
-                info: content.info,
-                document: content.document,
-                summary: content.summary,
-                ..UpdateContent::of(payload)
+            let Content { payload, info, document, summary } = content;
+            let payload = update::value(&payload).map_err(|_| SayError::Malformed)?;
+            let update = UpdateContent { info, document, summary, ..UpdateContent::of(payload) }.to_payload();
+            let key = upon.map(|upon| PostKey::of_agent(self.part.as_str(), upon.serial, upon.nth, &update));
+            let posted = match key {
+                Some(key) => group.post_once(key, update, false).await,
+                None => group.post(update).await,
             };
-            let update = serde_json::to_vec(&update).map_err(|_| SayError::Malformed)?;
-            match group.post(update).await {
+            match posted {
                 Ok(_) => Ok(()),
                 Err(PostError::TooLarge { .. }) => {
                     Err(SayError::TooLarge(parlor_proto::group::MAX_PAYLOAD as u64))

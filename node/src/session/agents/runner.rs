@@ -11,7 +11,10 @@ use super::{Around, Part, Speaker, link::Told, tell_stopped};
 use crate::{
     context::Context,
     group::Group,
-    runtime::agent::{Agent, Content, Event, Limits, Stopped, Suspended, Update},
+    runtime::{
+        agent::{Agent, Content, Event, Limits, Stopped, Suspended, Update},
+        update,
+    },
     store::{AgentState, StoreError, StoredUpdate},
 };
 
@@ -154,7 +157,7 @@ async fn tell(agent: &Agent, Told { event, taken }: Told) -> Result<(), Stopped>
 }
 
 fn update_of(group: &Group, stored: &StoredUpdate) -> Update {
-    let content = crate::session::instance::content_of(&stored.update.payload);
+    let content = update::shown(&stored.update.payload).0;
     Update {
         serial: stored.serial,
         sender: group.address_of(stored.update.sender),

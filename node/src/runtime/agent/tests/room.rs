@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
-use crate::runtime::agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings};
+use crate::runtime::agent::{Content, KeepError, Member, Pack, SayError, Scope, Surroundings, Upon};
 
 /// See the module. Lines come out of the receiver that is made with it.
 pub(super) struct Room {
@@ -54,7 +54,7 @@ impl Surroundings for Room {
         Ok(())
     }
 
-    fn post(&self, content: Content) -> BoxFuture<'_, Result<(), SayError>> {
+    fn post(&self, content: Content, _: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>> {
         async move {
             if self.is_stuck {
                 std::future::pending::<()>().await;

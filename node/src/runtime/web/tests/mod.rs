@@ -6,6 +6,7 @@ mod bridge;
 mod http;
 
 use std::{
+    collections::HashSet,
     io::{Read as _, Write as _},
     net::TcpStream,
     path::PathBuf,
@@ -42,6 +43,8 @@ struct Fake {
     folder: tempfile::TempDir,
     asked: Mutex<Vec<String>>,
     updates: Mutex<Vec<DeliveredUpdate>>,
+    /// What was sent, as an instance has to keep it.
+    sent: Mutex<HashSet<SendKey>>,
     known: watch::Sender<u64>,
     realtime: broadcast::Sender<RealtimeMessage>,
     /// What the agent shows: here, whatever it is told.
@@ -65,6 +68,7 @@ impl Fake {
             folder,
             asked: Mutex::default(),
             updates: Mutex::default(),
+            sent: Mutex::default(),
             known: watch::Sender::new(0),
             realtime: broadcast::Sender::new(8),
             shows: broadcast::Sender::new(8),
@@ -117,7 +121,7 @@ impl Instance for Fake {
     fn title(&self) -> String {
         "Chat <b>".into()
     }
-    fn send_update(&self, _: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
+    fn send_update(&self, key: SendKey, update: UpdateContent) -> BoxFuture<'_, Result<(), SendError>> {
         let sending = std::mem::take(&mut *self.sending.lock().unwrap());
         async move {
             match sending {
@@ -125,7 +129,9 @@ impl Instance for Fake {
                 Sending::Fails => return Err(SendError::NotAllowed),
                 Sending::WaitsFor(mut gate) => drop(gate.wait_for(|open| *open).await.unwrap()),
             }
-            self.update(update.payload.get(), "addr-1");
+            if self.sent.lock().unwrap().insert(key) {
+                self.update(update.payload.get(), "addr-1");
+            }
             Ok(())
         }
         .boxed()
