@@ -5,8 +5,8 @@
 
 The first: FILE is a ticket's envelope (COSE_Sign1, RFC 9052) as `parlor ticket show ID --cose FILE` writes it, ORIGIN
 the PeerId of who should have signed it. Prints the claims as JSON. The second: FILE is the proof that a host gave one
-slot to two members, as `parlor proof export ID FILE` writes it. Prints the claims of both slots. Only slots of one
-generation that the same host granted on the same grounds are judged here. Exits with 1 and one line if FILE does not
+slot to two members, as `parlor proof export ID FILE` writes it. Prints the claims of both slots. Only slots that the same
+host granted by the same handover, or by none, are judged here. Exits with 1 and one line if FILE does not
 verify. `verify.sh` runs it with its libraries.
 """
 
@@ -22,13 +22,14 @@ from pycose.messages import Sign1Message
 
 TICKET = b"parlor ticket v1"
 SLOT = b"parlor slot v1"
+RELEASE = b"parlor release v1"
 
 # CWT claims (RFC 8392), then Parlor's own in the range for private use.
 NAMES = {
     1: "iss", 2: "sub", 3: "aud", 4: "exp", 5: "nbf", 6: "iat", 7: "cti",
     -65537: "program", -65538: "copies", -65539: "tariff", -65540: "lease", -65541: "billing",
     -65542: "offline_issue", -65543: "ticket", -65544: "k", -65545: "generation", -65546: "release",
-    -65560: "handover",
+    -65547: "slot", -65560: "handover",
 }
 
 BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
@@ -67,12 +68,28 @@ def verify(envelope, signer, context):
 def check_proof(proof):
     """The claims of the two slots in it, if they cannot both be an honest host's."""
     one, other = (verify(envelope, None, SLOT) for envelope in cbor2.loads(proof))
-    for claim in ["iss", "ticket", "k", "generation", "handover"]:
+    for claim in ["iss", "ticket", "k", "handover"]:
         if one.get(claim) != other.get(claim):
             raise ValueError(f"the slots differ in {claim}")
-    if one["sub"] == other["sub"]:
-        raise ValueError("both slots are the same member's")
+    if one["generation"] == other["generation"]:
+        if one["sub"] == other["sub"] and releaser(one) == releaser(other):
+            raise ValueError("both slots are the same member's, and go on from the same one's")
+    elif one["generation"] + 1 != other["generation"]:
+        raise ValueError("the slots are not neighbours")
+    elif releaser(other) == one["sub"]:
+        raise ValueError("the second slot goes on from the first one's member")
     return [one, other]
+
+
+def releaser(slot):
+    """Who gave back what the slot goes on from; nobody for a first one."""
+    if "release" not in slot:
+        return None
+    release = verify(bytes.fromhex(slot["release"]), None, RELEASE)
+    fits = [release[claim] == slot[claim] for claim in ("ticket", "k")]
+    if not all(fits) or release["generation"] + 1 != slot["generation"]:
+        raise ValueError("a slot goes on from another number")
+    return release["iss"]
 
 
 def main():

@@ -96,4 +96,6 @@ planted! {
     numbers_that_begin_again_stop_everything: NumbersReset, Progress;
     endless_questions_are_noticed: NeverAtRest, Rest;
     what_is_never_forgotten_grows: NothingForgotten, Bounds;
+    billing_that_does_not_count_misses_a_copy_too_many: CountIgnored, Counted;
+    what_a_full_disk_did_not_take_must_not_be_acknowledged: FullDiskIgnored, Durable;
 }

@@ -13,7 +13,7 @@ pub mod export;
 pub mod outbox;
 pub mod service;
 
-pub use book::{Book, BookError, BookedReceipt, KeptProof, OpenError};
+pub use book::{Book, BookError, BookedReceipt, KeptProof, OpenError, Overdrawn};
 pub use outbox::{Outbox, OutboxEntry, OutboxError};
 pub use service::Service;
 

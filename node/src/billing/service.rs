@@ -14,13 +14,16 @@
 //!   them, handed them over, or has the ticket) and are not in the log yet are logged as refused, with a signed
 //!   answer that says why; those that are in it go on being counted, because their members did nothing wrong.
 //!   What other hosts of the ticket granted without it stays good: a host is not liable for its successor.
+//! - **A number with more holders than one** (see [`copies`](parlor_proto::billing::copies)) is overdrawn as long as
+//!   no release of theirs is shown. All are booked, as there may be so many copies; the books say that they are too many
+//!   ([`Book::overdrawn`]), and of whose ticket.
 
 use parlor_proto::{
-    billing::{BillingRequest, BillingResponse, charges},
+    billing::{BillingRequest, BillingResponse, charges, copies::News},
     identity::{Identity, PeerId},
     rights::{
-        Ack, EquivocationProof, Receipt, ReceiptError, Refusal, Right, RightError, SignError, Signed,
-        SignedRight, Verdict, Verified, VerifyError, sign,
+        Ack, Receipt, ReceiptError, Refusal, Release, Right, RightError, SignError, Signed, SignedRight,
+        Verdict, Verified, VerifyError, sign,
     },
     time::Timestamp,
 };
@@ -48,6 +51,8 @@ enum NotBooked {
     Receipt(#[from] ReceiptError),
     #[error("the receipt is not booked: its ticket names other billing peers than {0}")]
     NotOurs(PeerId),
+    #[error("the release is not written down: it does not give back the slot shown with it")]
+    OtherSlot,
     #[error("the receipt is not booked: there are {MAX_RECEIPTS_PER_COPY} of this copy already")]
     TooMany,
     /// Not the sender's fault: to be tried again.
@@ -73,9 +78,16 @@ impl Service {
 
     /// ST25: answers what `peer` asks. Everything about a receipt happens in one transaction, before the answer.
     pub async fn handle(&self, peer: PeerId, request: BillingRequest, now: Timestamp) -> BillingResponse {
-        let BillingRequest::Submit { right, receipt } = request;
-        match self.submit(*right, receipt, now).await {
-            Ok(ack) => BillingResponse::Acked(ack),
+        let answer = match request {
+            BillingRequest::Submit { right, receipt } => {
+                self.submit(*right, receipt, now).await.map(BillingResponse::Acked)
+            }
+            BillingRequest::Released { right, release } => {
+                self.released(*right, release, now).await.map(|()| BillingResponse::Noted)
+            }
+        };
+        match answer {
+            Ok(answer) => answer,
             Err(NotBooked::Book(error)) => {
                 tracing::error!(%error, "a receipt could not be booked");
                 BillingResponse::Later
@@ -100,9 +112,7 @@ impl Service {
         let right = right.verify_chain()?;
         let receipt = receipt.verify()?;
         receipt.check(&right)?;
-        if !right.ticket().billing.contains(&self.identity.peer()) {
-            return Err(NotBooked::NotOurs(self.identity.peer()));
-        }
+        self.check_ours(&right)?;
         let subject = receipt.subject(&right);
         let mut booking = self.book.begin().await?;
         if let Some(booked) = booking.find(receipt.hash(), &subject).await? {
@@ -121,12 +131,35 @@ impl Service {
             }
             Verdict::Refused(_) => Vec::new(),
         };
-        booking.keep_right(&right, now).await?;
+        booking.keep_ticket(right.ticket(), now).await?;
         let row =
             NewRow { right: &right, receipt: &receipt, subject: &subject, ack: &ack, charges: &charges };
         booking.append(&row).await?;
         booking.commit().await?;
         Ok(ack.to_signed())
+    }
+
+    /// ST29: a slot was given back: whoever gets its number next is no second holder.
+    async fn released(
+        &self,
+        right: SignedRight,
+        release: Signed<Release>,
+        now: Timestamp,
+    ) -> Result<(), NotBooked> {
+        let right = right.verify_chain()?;
+        let release = release.verify()?;
+        self.check_ours(&right)?;
+        if !right.slot().is_some_and(|slot| release.gives_back(slot)) {
+            return Err(NotBooked::OtherSlot);
+        }
+        let mut note = self.book.begin_note().await?;
+        learn(&mut note, &right, News::Released(&release), now).await?;
+        Ok(note.commit().await?)
+    }
+
+    fn check_ours(&self, right: &Right) -> Result<(), NotBooked> {
+        let me = self.identity.peer();
+        if right.ticket().billing.contains(&me) { Ok(()) } else { Err(NotBooked::NotOurs(me)) }
     }
 
     /// The first answer; for another receipt about the same thing, the first answer in that one's name.
@@ -157,15 +190,34 @@ async fn judge(booking: &mut Booking, right: &Right, now: Timestamp) -> Result<V
     for host in right.hosts() {
         known_cheat |= booking.is_cheat(host).await?;
     }
-    if let Some(slot) = right.slot() {
-        let near = booking.slots_near(slot).await?;
-        for proof in near.iter().filter_map(|known| EquivocationProof::find(known, slot)) {
-            tracing::warn!(host = %proof.host(), ticket = %proof.ticket(), "a host gave one slot to two members");
-            booking.keep_proof(&proof, now).await?;
-        }
-    }
-    if known_cheat && !booking.knows_copy(right).await? {
+    let is_refused = known_cheat && !booking.knows_copy(right).await?;
+    learn(booking, right, if is_refused { News::Granted } else { News::Reported }, now).await?;
+    if is_refused {
         return Ok(Verdict::Refused(Refusal::HostCheated));
     }
     Ok(Verdict::Accepted)
+}
+
+/// Writes down what is told of a slot, and what follows: a proof that a host cheats, or a number overdrawn.
+async fn learn(
+    booking: &mut Booking,
+    right: &Right,
+    news: News<'_>,
+    now: Timestamp,
+) -> Result<(), BookError> {
+    let Some(slot) = right.slot() else { return Ok(()) };
+    let before = booking.places_near(slot).await?;
+    let mut places = before.clone();
+    for proof in places.learn(slot, news) {
+        tracing::warn!(host = %proof.host(), ticket = %proof.ticket(), "a host gave one slot to two members");
+        booking.keep_proof(&proof, now).await?;
+    }
+    booking.keep_places(&before, &places).await?;
+
+    let holders = booking.holders(slot).await?;
+    if holders > 1 && news == News::Reported {
+        let (host, ticket, k) = (slot.host, slot.ticket, slot.k);
+        tracing::warn!(%host, %ticket, k, holders, "a number has more holders than one, and no release is shown");
+    }
+    Ok(())
 }

@@ -124,11 +124,22 @@ pub(super) fn line(out: &mut impl Write, command: &Command, value: &Value) -> io
         (Command::Open(_), Value::Object(fields)) => writeln!(out, "{}", text("url", &fields["url"])),
         (Command::Watch(_) | Command::Events, Value::Object(event)) => happened(out, event),
         (Command::Bill(BillCommand::Statement { .. }), Value::Object(fields)) => {
-            object(out, fields["statement"].as_object().unwrap_or(fields))
+            object(out, fields["statement"].as_object().unwrap_or(fields))?;
+            overdrawn(out, fields["overdrawn"].as_array().map_or(&[], Vec::as_slice))
         }
         (_, Value::Object(fields)) => object(out, fields),
         (_, other) => writeln!(out, "{other}"),
     }
+}
+
+/// Numbers of tickets that more members have than may, and whose tickets they are.
+fn overdrawn(out: &mut impl Write, numbers: &[Value]) -> io::Result<()> {
+    for number in numbers {
+        let (ticket, host) = (text("ticket", &number["ticket"]), text("host", &number["host"]));
+        let (k, holders) = (&number["k"], &number["holders"]);
+        writeln!(out, "overdrawn: {holders} members have copy {k} of ticket {ticket}, and no release is shown; host {host}")?;
+    }
+    Ok(())
 }
 
 /// A line that can be copied, a code that can be photographed, and what it is worth.

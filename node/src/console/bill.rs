@@ -15,7 +15,8 @@ pub(super) async fn bill(node: &Node, command: BillCommand) -> Result<Value, Com
                 Some(who) => Some(context.resolve(&who).await?),
                 None => None,
             };
-            json!({"statement": Statement::of(&book.entries(payer).await?)?})
+            let statement = Statement::of(&book.entries(payer).await?)?;
+            json!({"statement": statement, "overdrawn": book.overdrawn().await?})
         }
         BillCommand::Invoice { payer } => {
             let payer = context.resolve(&payer).await?;

@@ -111,6 +111,9 @@ impl Driver {
         for output in &outputs {
             match output {
                 Output::Receipt(item) => context.outbox.enqueue(&mut write, &item.0, &item.1, now).await?,
+                Output::Released(item) => {
+                    context.outbox.enqueue_link(&mut write, &item.0, &item.1, now).await?;
+                }
                 Output::Cheat(proof) => {
                     context.store.keep_cheat(&mut write, proof, now).await?;
                 }
@@ -141,7 +144,7 @@ impl Driver {
             Output::PullCommits { after } => self.pull_commits(session, after),
             Output::AskVote { of, request } => self.ask_vote(of, request),
             Output::Refused { from, what } => self.oddities.tell(session, from, what.into()),
-            Output::Receipt(_) => self.context.outbox.wake(),
+            Output::Receipt(_) | Output::Released(_) => self.context.outbox.wake(),
             Output::Cheat(proof) => {
                 tracing::warn!(%session, host = %proof.host(), "the host gave one slot to two members");
                 self.context.tell(Event::Cheat { session, host: proof.host() });

@@ -29,6 +29,24 @@ async fn a_slot_goes_back_when_the_last_session_that_uses_it_is_over() {
     until(async || member.programs().await == 0).await;
 }
 
+/// The host is its own billing peer, and its books are in its database.
+#[tokio::test]
+async fn billing_is_shown_what_was_given_back_before_anybody_has_it_next() {
+    let (host, [member]) = party::<1>(1).await;
+    let session = host.host(&["member0"]).await;
+    member.reaches(session, "running").await;
+    member.end(session, true).await;
+    let given_back = async || {
+        let query = "SELECT COUNT(*) FROM billing_slots WHERE reported = 1 AND released = 1";
+        sqlx::query_scalar::<_, i64>(query).fetch_one(host.node.context().store.pool()).await.unwrap()
+    };
+    until(async || given_back().await == 1).await;
+    for site in [&host, &member] {
+        until(async || site.node.context().outbox.links().await.unwrap() == 0).await;
+    }
+    assert_eq!(used(&host).await, 0);
+}
+
 #[tokio::test]
 async fn what_a_crash_left_to_be_discarded_goes_at_the_next_start() {
     let (host, [mut member]) = party::<1>(1).await;

@@ -1,11 +1,12 @@
 //! What copies cost, and who owes it.
 //!
 //! For: the tariff that a ticket carries ([`tariff`]), what a receipt costs ([`book`]), what somebody owes in
-//! all ([`statement`], [`invoice`]), and what a node and a billing peer say to each other ([`messages`]). Not
+//! all ([`statement`], [`invoice`]), who holds the copies of a ticket ([`copies`]), and what a node and a billing peer say to each other ([`messages`]). Not
 //! for: keeping books (the node does), nor for moving money. Parlor counts and writes statements; how they are
 //! settled is between the people named in them.
 
 pub mod book;
+pub mod copies;
 pub mod invoice;
 pub mod messages;
 pub mod money;

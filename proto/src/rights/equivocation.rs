@@ -5,10 +5,15 @@
 //!
 //! # Which pairs prove something
 //!
-//! Two slots **contradict each other** if they have the same ticket and number, and either the same generation
-//! and different members; or the second is of the next generation and rests on a release by somebody who is
-//! not the member that the first names: a made-up holder gave the place back. Two slots with the same member
-//! do not: signing again does no harm.
+//! The slots of one number are a chain: each rests on the release of the one before by that one's member. Two slots
+//! **contradict each other** if they have the same ticket and number, and no chain can have both in it:
+//!
+//! - they are of the same generation, and of different members;
+//! - they are of the same generation and member, and rest on releases by different members;
+//! - the second is of the next generation, and rests on a release by somebody who is not the member that the first
+//!   names: a made-up holder gave the place back.
+//!
+//! Two slots with the same member that go on from the same member do not: signing again does no harm.
 //!
 //! By the same host, on the same grounds, that proves it a cheat. But a number can be handed over
 //! ([`Handover`]), and one of two hosts that contradict each other may be honest. Each slot carries the line of
@@ -31,7 +36,9 @@
 //! what it grants again of the numbers that it kept.
 //!
 //! No proof: slots on lines that do not begin with the same host; and slots two generations apart, as what
-//! happened in between is not known.
+//! happened in between is not known. Chains that part somewhere have, wherever they do, two slots that contradict each
+//! other: whoever has the slots in between has that proof. Who has not (because the host hides them) has none, and
+//! counts instead ([`crate::billing::copies`]).
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -80,9 +87,10 @@ impl EquivocationProof {
             return None;
         }
         let contradiction = if first.generation == second.generation {
-            first.member != second.member
+            first.member != second.member || releaser(first) != releaser(second)
         } else {
-            first.generation.checked_add(1) == Some(second.generation) && !released_by(second, first.member)
+            let is_next = first.generation.checked_add(1) == Some(second.generation);
+            is_next && releaser(second).is_some_and(|member| member != first.member)
         };
         let guilty = if contradiction { guilty(first, second)? } else { return None };
         Some(Self { first: first.clone(), second: second.clone(), guilty })
@@ -158,10 +166,10 @@ fn guilty(first: &Verified<Slot>, second: &Verified<Slot>) -> Option<PeerId> {
     Some(last.map_or(root, |handover| handover.to))
 }
 
-/// Whether the release that `slot` rests on is by `member`. A forged release proves nothing about the host's
-/// other slots, and such a slot is refused anyway.
-fn released_by(slot: &Slot, member: PeerId) -> bool {
-    slot.release.as_ref().is_none_or(|release| release.unverified().member == member)
+/// Who gave back what `slot` rests on. A forged release proves nothing about the host's other slots, and such a slot
+/// is refused anyway.
+fn releaser(slot: &Slot) -> Option<PeerId> {
+    slot.release.as_ref().map(|release| release.unverified().member)
 }
 
 /// Looks for equivocation among the slots that a node sees.

@@ -18,9 +18,11 @@
 //! A modified client can copy bytes, and two groups that never meet can use one slot twice until their
 //! receipts meet. What holds: honest nodes refuse what is not covered by a right; the count is right wherever
 //! receipts meet; and a host that gave one slot to two members has signed the proof of it itself
-//! ([`EquivocationProof`]). A host can still pass one place on and on through made-up members that release it
-//! at once; it is indistinguishable from members that really come and go. Where that matters, a price per
-//! reception counts it, or the ticket asks for leases.
+//! ([`EquivocationProof`]). A host can skip generations, so that two of its slots for one number are no neighbours and
+//! prove nothing: then it has to hide from the billing peer what lies between, and is seen to have more members for a
+//! number than one ([`crate::billing::copies`]). A host can still pass one place on and on through made-up members that
+//! report it and release it at once; it is indistinguishable from members that really come and go. Where that matters,
+//! a price per reception counts it, or the ticket asks for leases.
 
 pub mod ack;
 pub mod claims;
@@ -42,7 +44,7 @@ pub use ledger::{GrantError, HandOverError, HandedError, HandedOver, Ledger, Rel
 pub use receipt::{Receipt, ReceiptError, ReceiptKind, Subject};
 pub use release::Release;
 pub use right::{Right, RightError, SignedRight};
-pub use slot::{Slot, SlotError};
+pub use slot::{MAX_GENERATION, Slot, SlotError};
 pub use ticket::{LeaseTerms, MAX_BILLING_PEERS, MAX_COPIES, MAX_NAME_LEN, Terms, Ticket, TicketError};
 
 #[cfg(test)]

@@ -3,9 +3,12 @@
 //! For: letting a host give the place to somebody else, with no server in the loop. Not for: proving that the
 //! bytes are gone; a modified client can keep them. A release costs the member its own right: no honest node
 //! admits it with the released slot, once the slot's next generation is seen.
+//!
+//! A release names the slot it gives back by its hash, and the slot that follows carries the release. So each slot
+//! of a number names, hash by hash, every slot and every release before it.
 
 use super::{
-    Item,
+    Item, Slot, Verified,
     claims::{ClaimError, Claims, key},
 };
 use crate::{
@@ -29,6 +32,15 @@ pub struct Release {
     pub member: PeerId,
     /// When it was given back.
     pub released_at: Timestamp,
+}
+
+impl Verified<Release> {
+    /// Whether it is the word of the slot's own member that it gives back this very slot.
+    #[must_use]
+    pub fn gives_back(&self, slot: &Verified<Slot>) -> bool {
+        (self.ticket, self.slot, self.k, self.generation, self.member)
+            == (slot.ticket, slot.hash(), slot.k, slot.generation, slot.member)
+    }
 }
 
 impl Item for Release {

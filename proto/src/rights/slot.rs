@@ -5,7 +5,10 @@
 //!
 //! A slot is number `k` of its ticket, in a `generation`: 0 at first, one more each time that its holder gave
 //! it back and the host gave it to somebody else. From generation 1 on a slot carries the previous holder's
-//! release, so that a host cannot make copies up by counting generations.
+//! release, which names the slot before by its hash: so a slot commits its host to everyone who ever held the
+//! number. By itself it does not show them, for that it would have to grow with its generation. Who sees two
+//! neighbours finds out whether they fit ([`super::equivocation`]); a billing peer counts what it is not shown
+//! (see [`crate::billing::copies`]).
 //!
 //! A successor of the ticket's host grants what was handed over to it, and its slots carry the [`Handover`].
 //! So do those of the ticket's host itself, for numbers that came back to it.
@@ -20,6 +23,9 @@ use crate::{
     time::{CLOCK_SKEW, Timestamp},
 };
 
+/// Most times that one number is given back and granted again. What is kept of a ticket is bounded by it.
+pub const MAX_GENERATION: u32 = 65_535;
+
 /// One member's right to one copy. Times are whole seconds once it is signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
@@ -27,7 +33,7 @@ pub struct Slot {
     pub ticket: TicketHash,
     /// Its number, below the ticket's `copies`.
     pub k: u32,
-    /// How many held number `k` before.
+    /// How many held number `k` before; at most [`MAX_GENERATION`].
     pub generation: u32,
     /// The ticket's host, or who had the number from it; signs it.
     pub host: PeerId,
@@ -173,6 +179,9 @@ impl Item for Slot {
         };
         if slot.release.is_some() != (slot.generation > 0) {
             return Err(ClaimError::Inconsistent("a release goes with every generation but the first"));
+        }
+        if slot.generation > MAX_GENERATION {
+            return Err(ClaimError::Inconsistent("its number was given back too often"));
         }
         Ok(slot)
     }

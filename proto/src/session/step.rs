@@ -15,7 +15,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::{Identity, PeerId},
     ids::SlotHash,
-    rights::{EquivocationProof, Ledger, Receipt, Right, SignError, Verified},
+    rights::{EquivocationProof, Ledger, Receipt, Release, Right, SignError, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -146,6 +146,8 @@ pub enum Output {
     },
     /// To the outbox, in the same transaction as the machine.
     Receipt(Box<(Right, Verified<Receipt>)>),
+    /// A slot was given back: for the ticket's billing peers, by the outbox, in the same transaction.
+    Released(Box<(Right, Verified<Release>)>),
     /// The host gave one slot to two members: to be kept, in the same transaction. The member is out.
     Cheat(Box<EquivocationProof>),
     /// The group has come to new keys: each epoch once, in order.

@@ -90,6 +90,8 @@ struct World {
     parcels: Vec<Parcel>,
     /// By whom, and what: as a billing peer would count.
     receipts: BTreeSet<(PeerId, &'static str)>,
+    /// Which slots were given back, and which nodes tell a billing peer so.
+    given_back: BTreeSet<(usize, SlotHash)>,
     ever_granted: BTreeMap<PeerId, (u32, u32)>,
     /// Nodes that are switched off.
     down: BTreeSet<usize>,
@@ -115,6 +117,7 @@ impl World {
             members: vec![None; members],
             parcels: Vec::new(),
             receipts: BTreeSet::new(),
+            given_back: BTreeSet::new(),
             ever_granted: BTreeMap::new(),
             down: BTreeSet::new(),
             entered: BTreeMap::new(),
@@ -221,6 +224,10 @@ impl World {
             }
             Output::Receipt(item) => {
                 self.receipts.insert((item.1.member, item.1.kind.name()));
+            }
+            Output::Released(item) => {
+                assert!(item.0.slot().is_some_and(|slot| item.1.gives_back(slot)));
+                self.given_back.insert((from, item.1.slot));
             }
             Output::Cheat(_) => panic!("an honest host is never proven a cheat"),
             Output::Refused { .. } => {}
@@ -609,6 +616,8 @@ fn a_discarded_copy_goes_to_somebody_else() {
     world.tell(has, Input::Discard);
     world.settle();
     assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 1));
+    let tellers: Vec<_> = world.given_back.iter().map(|(node, _)| *node).collect();
+    assert_eq!(tellers, [has, HOST], "billing hears of it from whoever gave it back, and from whoever took it");
     let again = contact(&world.identities[refused], "m");
     world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
@@ -630,6 +639,7 @@ fn a_copy_that_is_in_use_elsewhere_is_not_taken_back() {
     world.settle();
     assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 0));
     assert_eq!(world.host().slots_in_use().count(), 0);
+    assert!(!world.given_back.iter().any(|(node, _)| *node == HOST), "what was not taken back is not said to be");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use parlor_proto::{
 };
 
 use super::{
+    billing::Taken,
     bug::Bug,
     cheat::Kind,
     check::Invariant,
@@ -30,9 +31,14 @@ impl World {
         }
         let from = self.nodes.get(sender).map(|node| node.peer());
         match (load, from) {
-            (Load::Ack(hash), _) => {
+            (Load::Ack(hash), _) if !self.is_not_written(to) => {
                 self.nodes[to].outbox.remove(&hash);
             }
+            (Load::Noted(hash), _) if !self.is_not_written(to) => {
+                self.nodes[to].links.remove(&hash);
+            }
+            // It is sent, and answered, again.
+            (Load::Ack(_) | Load::Noted(_), _) => {}
             (Load::Beacon { host, term, id }, Some(_)) => self.beacon_arrives(to, session, (host, term, id)),
             (Load::Sealed(envelope), Some(_)) => self.sealed_arrives(to, sender, session, envelope),
             (Load::Have(have), Some(_)) => self.compares(to, sender, session, &have),
@@ -82,6 +88,7 @@ impl World {
         from: PeerId,
         (term, first, messages): (u32, u64, Vec<Message>),
     ) -> Option<Load> {
+        let is_new = !self.nodes[to].sessions.contains_key(&session);
         let holder = &mut self.nodes[to];
         if let std::collections::btree_map::Entry::Vacant(place) = holder.sessions.entry(session) {
             if first != 0 {
@@ -99,18 +106,25 @@ impl World {
                 Err(_) => return Some(Load::Rejected { term, why: "the invitation does not stand up" }),
             }
         }
-        let life = self.nodes[to].life;
+        let (life, failed) = (self.nodes[to].life, self.nodes[to].failed_writes);
         let expected = self.nodes[to].role(session).and_then(|role| role.expected_of(from, term));
         let known = expected.unwrap_or(0).checked_sub(first).map_or(usize::MAX, |known| known as usize);
         let contradictory = messages.iter().skip(known).any(super::check::is_contradictory);
         self.input(to, session, Input::Message { from, term, first, messages });
-        if contradictory && self.nodes[to].life == life && self.nodes[to].up {
+        let is_written = self.nodes[to].failed_writes == failed;
+        if is_new && !is_written && self.bug != Some(Bug::FullDiskIgnored) {
+            self.nodes[to].sessions.remove(&session);
+            return None;
+        }
+        if contradictory && is_written && self.nodes[to].life == life && self.nodes[to].up {
             self.check_noticed(to, session);
         }
         self.host_spoke(to, session, from, term);
-        // A node that crashed in this very step answers nothing.
+        // A node that crashed in this very step, or could not write it, answers nothing.
         let lived = self.nodes[to].up && self.nodes[to].life == life;
-        let next = self.nodes[to].role(session).filter(|_| lived)?.expected_of(from, term)?;
+        let answers = lived && (is_written || self.bug == Some(Bug::FullDiskIgnored));
+        let next = self.nodes[to].role(session).filter(|_| answers)?.expected_of(from, term)?;
+        self.check_acknowledged(to, session, (from, term), next);
         Some(Load::Taken { term, next })
     }
 
@@ -118,7 +132,7 @@ impl World {
         let (me, shown) = (self.nodes[to].peer(), self.nodes[to].clock.shows(self.now));
         let effect = self.nodes[to].sessions.get_mut(&session)?.role.weigh(me, from, &request, shown);
         self.set_timer(to, session);
-        let life = self.nodes[to].life;
+        let (life, failed) = (self.nodes[to].life, self.nodes[to].failed_writes);
         match effect {
             RequestEffect::Stranger => return Some(Load::Vote(VoteResponse::UNKNOWN)),
             RequestEffect::Answer => {}
@@ -126,7 +140,7 @@ impl World {
                 self.input(to, session, Input::VoteAsked { from, request: request.clone() });
             }
         }
-        if !self.nodes[to].up || self.nodes[to].life != life {
+        if !self.nodes[to].up || self.nodes[to].life != life || self.nodes[to].failed_writes != failed {
             return None;
         }
         let careless = self.bug == Some(Bug::VotesForAnyone);
@@ -168,14 +182,46 @@ impl World {
         self.set_timer(node, session);
     }
 
-    /// A receipt at the billing peer, which crashes now and then before it can answer.
+    /// What comes to the billing peer, which crashes now and then before it can answer.
     fn bill(&mut self, sender: usize, session: SessionId, load: Load) {
-        let Load::Receipt(item) = load else { return };
-        let (right, receipt) = *item;
-        match self.billing.take(right, receipt, self.bug) {
-            Ok(hash) if self.calm || !self.dice.chance(100) => {
+        let is_full = self.billing.full;
+        if is_full && self.bug != Some(Bug::FullDiskIgnored) {
+            return;
+        }
+        let answer = match load {
+            Load::Receipt(item) if is_full => {
+                let hash = item.1.verify().map(|receipt| receipt.hash());
+                hash.map(Load::Ack).map_err(|error| error.to_string())
+            }
+            Load::Receipt(item) => {
+                let (right, receipt) = *item;
+                let place = right.slot.as_ref().and_then(|slot| slot.clone().verify().ok());
+                let taken = self.billing.take(right, receipt, self.bug);
+                if let (Some(slot), Ok(hash)) = (place, &taken)
+                    && self.billing.log.get(hash) == Some(&Taken::Booked)
+                {
+                    self.truth.booked.insert(slot.hash(), (slot.ticket, slot.k));
+                }
+                self.check_counted();
+                taken.map(Load::Ack)
+            }
+            Load::Link(item) => {
+                let (right, release) = *item;
+                let hash = release.clone().verify().map(|release| release.hash());
+                let noted = self.billing.note(right, release);
+                hash.map_err(|error| error.to_string()).and_then(|hash| noted.map(|()| Load::Noted(hash)))
+            }
+            _ => return,
+        };
+        match answer {
+            Ok(answer) if self.calm || !self.dice.chance(100) => {
+                if let Load::Ack(hash) = &answer
+                    && !self.billing.log.contains_key(hash)
+                {
+                    self.breaks(Invariant::Durable, "the billing peer acknowledges what is not in its log".into());
+                }
                 let billing = self.billing_end();
-                self.send(billing, sender, session, Load::Ack(hash));
+                self.send(billing, sender, session, answer);
             }
             Ok(_) => {}
             Err(why) => {
@@ -186,10 +232,12 @@ impl World {
 
     /// Everything in the outbox, again.
     pub(super) fn post_receipts(&mut self, node: usize) {
-        let items: Vec<_> = self.nodes[node].outbox.values().cloned().collect();
+        let receipts = self.nodes[node].outbox.values().cloned().map(|item| Load::Receipt(Box::new(item)));
+        let links = self.nodes[node].links.values().cloned().map(|item| Load::Link(Box::new(item)));
+        let loads: Vec<_> = receipts.chain(links).collect();
         let billing = self.billing_end();
-        for item in items {
-            self.send(node, billing, SessionId([0; 16]), Load::Receipt(Box::new(item)));
+        for load in loads {
+            self.send(node, billing, SessionId([0; 16]), load);
         }
     }
 }

@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_proto::{
-    billing::{ChargeKind, charges},
+    billing::{
+        ChargeKind, charges,
+        copies::{News, Places},
+    },
     identity::PeerId,
     ids::{ReceiptHash, TicketHash},
-    rights::{EquivocationProof, Receipt, ReceiptKind, Signed, SignedRight, Verified, Watch},
+    rights::{
+        EquivocationProof, Receipt, ReceiptKind, Release, Right, Signed, SignedRight, Slot, Verified,
+    },
 };
 
 use super::bug::Bug;
-
-/// More slots than a run ever has.
-const WATCHED: usize = 4_096;
 
 /// The billing peer's books: all of it on disk.
 pub(super) struct Billing {
@@ -24,8 +26,10 @@ pub(super) struct Billing {
     pub(super) charged: BTreeMap<(PeerId, &'static str), u64>,
     /// How many receipts about time of use were charged: by the minute.
     pub(super) used: u64,
-    watch: Watch,
+    numbers: BTreeMap<(TicketHash, u32), Places>,
     pub(super) proofs: Vec<EquivocationProof>,
+    /// Its disk is full.
+    pub(super) full: bool,
 }
 
 /// What became of a receipt.
@@ -46,8 +50,9 @@ impl Billing {
             tickets: BTreeSet::new(),
             charged: BTreeMap::new(),
             used: 0,
-            watch: Watch::new(WATCHED),
+            numbers: BTreeMap::new(),
             proofs: Vec::new(),
+            full: false,
         }
     }
 
@@ -66,8 +71,8 @@ impl Billing {
         if self.log.contains_key(&hash) && !careless {
             return Ok(hash);
         }
-        if let Some(proof) = right.slot().and_then(|slot| self.watch.observe(slot)) {
-            self.proofs.push(proof);
+        if let Some(slot) = right.slot() {
+            self.learn(slot, News::Reported);
         }
         let cheated = |proof: &EquivocationProof| right.hosts().contains(&proof.host());
         let taken = if self.proofs.iter().any(cheated) {
@@ -82,7 +87,40 @@ impl Billing {
         Ok(hash)
     }
 
-    fn charge(&mut self, right: &parlor_proto::rights::Right, receipt: &Verified<Receipt>) {
+    /// Writes down what was given back; `Err` says why it is not.
+    pub(super) fn note(&mut self, right: SignedRight, release: Signed<Release>) -> Result<(), String> {
+        let right = right.verify_chain().map_err(|error| error.to_string())?;
+        let release = release.verify().map_err(|error| error.to_string())?;
+        match right.slot().filter(|slot| release.gives_back(slot)) {
+            Some(slot) => {
+                self.learn(slot, News::Released(&release));
+                Ok(())
+            }
+            None => Err("it is of another slot".to_owned()),
+        }
+    }
+
+    fn learn(&mut self, slot: &Verified<Slot>, news: News<'_>) {
+        let proofs = self.numbers.entry((slot.ticket, slot.k)).or_default().learn(slot, news);
+        self.proofs.extend(proofs);
+    }
+
+    /// The numbers of which a member has reported a copy and not shown that it gave it back, as far as is known here,
+    /// and the slots by which they have it.
+    pub(super) fn held(&self) -> impl Iterator<Item = ((TicketHash, u32), Vec<&Verified<Slot>>)> {
+        self.numbers.iter().map(|(number, places)| {
+            let held = places.iter().filter(|place| place.is_held());
+            (*number, held.map(|place| &place.slot).collect())
+        })
+    }
+
+    /// Whether the books say that this number has more holders than one.
+    pub(super) fn is_overdrawn(&self, number: (TicketHash, u32), bug: Option<Bug>) -> bool {
+        let holders = self.numbers.get(&number).map_or(0, Places::holders);
+        holders > 1 && bug != Some(Bug::CountIgnored)
+    }
+
+    fn charge(&mut self, right: &Right, receipt: &Verified<Receipt>) {
         self.used += u64::from(matches!(receipt.kind, ReceiptKind::Used { .. }));
         let first = self.tickets.insert(right.ticket().hash());
         for charge in charges(right, receipt, first).iter().filter(|charge| charge.kind != ChargeKind::Copy) {

@@ -37,11 +37,15 @@ pub enum Bug {
     NeverAtRest,
     /// What was seen is never forgotten.
     NothingForgotten,
+    /// Billing does not look who has a number already.
+    CountIgnored,
+    /// What could not be written to a full disk is said and acknowledged all the same.
+    FullDiskIgnored,
 }
 
 impl Bug {
     /// All of them, and the invariant that each breaks.
-    pub const ALL: [(Self, Invariant); 15] = [
+    pub const ALL: [(Self, Invariant); 17] = [
         (Self::LedgerForgotten, Invariant::Copies),
         (Self::ProofIgnored, Invariant::Proof),
         (Self::RemovalIgnored, Invariant::Closed),
@@ -57,5 +61,7 @@ impl Bug {
         (Self::NumbersReset, Invariant::Progress),
         (Self::NeverAtRest, Invariant::Rest),
         (Self::NothingForgotten, Invariant::Bounds),
+        (Self::CountIgnored, Invariant::Counted),
+        (Self::FullDiskIgnored, Invariant::Durable),
     ];
 }

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use parlor_proto::{
     group::{UpdatesResponse, lanes::Lane},
-    identity::PeerId,
-    ids::SessionId,
-    rights::{Ledger, Signed, Slot, sign},
+    identity::{Identity, PeerId},
+    ids::{SessionId, SlotHash},
+    rights::{Ledger, Release, Signed, Slot, sign},
     session::{
         Change, Claim, DeclineReason, HostState, Membership, Message, Output, Roster, RosterEntry, SeatState,
         election::{Mandate, Vote},
@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Beyond,
     /// Host: forgets what it granted or handed over, and grants it again.
     Amnesiac,
+    /// Host: grants a number once more, two generations on, by the release of somebody made up.
+    Skipper,
     /// Member: frames and updates that are not what they seem.
     Forger,
     /// Member: a vote for whoever asks.
@@ -64,13 +66,13 @@ pub(super) enum Kind {
 impl Cheat {
     /// Whether it is what a host does.
     pub(super) fn is_hosts(&self) -> bool {
-        matches!(self.kind, Kind::Twins | Kind::Smuggler | Kind::Beyond | Kind::Amnesiac)
+        matches!(self.kind, Kind::Twins | Kind::Smuggler | Kind::Beyond | Kind::Amnesiac | Kind::Skipper)
     }
 }
 
 /// Makes one of them a cheat, in one run of three.
 pub(super) fn recruit(nodes: &mut [Node], dice: &mut Dice) {
-    let hosts = [Kind::Twins, Kind::Smuggler, Kind::Beyond, Kind::Amnesiac];
+    let hosts = [Kind::Twins, Kind::Smuggler, Kind::Beyond, Kind::Amnesiac, Kind::Skipper];
     let members = [Kind::Forger, Kind::Voter, Kind::Garbler, Kind::Usurper];
     if nodes.len() < 3 || !dice.chance(350) {
         return;
@@ -124,11 +126,12 @@ impl World {
                 let copies = ledger.map_or(0, |ledger| ledger.ticket().copies);
                 Some(Slot { k: copies + slot.k, ..slot })
             }
+            Kind::Skipper => skipped_to(&other, to),
             Kind::Smuggler => None,
             _ => return,
         };
         let doctored = doctored.and_then(|slot| sign(&slot, &holder.identity).ok());
-        if kind == Kind::Twins
+        if matches!(kind, Kind::Twins | Kind::Skipper)
             && let Some(slot) = &doctored
         {
             self.truth.slots_signed.insert(slot.member);
@@ -159,7 +162,7 @@ impl World {
             Kind::Forger => self.forge(node),
             Kind::Garbler => self.garble(node),
             Kind::Usurper => self.usurp(node),
-            Kind::Twins | Kind::Smuggler | Kind::Beyond | Kind::Voter => {}
+            Kind::Twins | Kind::Smuggler | Kind::Beyond | Kind::Skipper | Kind::Voter => {}
         }
     }
 
@@ -332,6 +335,22 @@ fn altered(update: &Signed<parlor_proto::group::Update>) -> Option<Signed<parlor
     let at = bytes.windows(payload.len().max(1)).position(|window| window == payload.as_slice())?;
     bytes[at] ^= 0x55;
     Signed::decode(&bytes).ok()
+}
+
+/// The number of `held` for `to`: the generation between, and its holder who gives it back, are made up.
+fn skipped_to(held: &Slot, to: PeerId) -> Option<Slot> {
+    let sybil = Identity::from_seed(&[0xee; 32]);
+    let between = held.generation + 1;
+    let release = Release {
+        ticket: held.ticket,
+        slot: SlotHash([0xee; 32]),
+        k: held.k,
+        generation: between,
+        member: sybil.peer(),
+        released_at: held.issued_at,
+    };
+    let release = Some(sign(&release, &sybil).ok()?.to_signed());
+    Some(Slot { member: to, generation: between + 1, release, ..held.clone() })
 }
 
 /// What a message says of the twin, changed.

@@ -35,6 +35,10 @@ pub enum Invariant {
     Nonces,
     /// No receipt is lost, none is booked twice.
     Receipts,
+    /// Billing notices when a number has more holders than one, and never says so of an honest host for good.
+    Counted,
+    /// What is said and acknowledged is on disk, also when a disk is full for a while.
+    Durable,
     /// Everyone has the same updates, each once, each sender's in order, none forged.
     Updates,
     /// At most one host a term, and none is elected while most hear theirs.
@@ -72,8 +76,12 @@ pub(super) struct Truth {
     pub(super) slots_signed: BTreeSet<PeerId>,
     /// Slots that their members have released.
     given_back: BTreeSet<SlotHash>,
+    /// Slots that their members have reported, and whose numbers they are: what is in the billing log.
+    pub(super) booked: BTreeMap<SlotHash, (TicketHash, u32)>,
     /// Receipts that were put on disk, and whose they are.
     pub(super) receipts: BTreeMap<ReceiptHash, PeerId>,
+    /// Below which number a node has acknowledged what another one said in a session, by term.
+    acknowledged: BTreeMap<(usize, SessionId), BTreeMap<(PeerId, u32), u64>>,
     /// Updates that were put on their author's disk.
     pub(super) posted: BTreeMap<(SessionId, PeerId, u64), blake3::Hash>,
     /// The newest update of each sender that each node told its program.
@@ -126,6 +134,7 @@ impl World {
 
     /// After every step, once it is on disk.
     pub(super) fn check_step(&mut self, node: usize, session: SessionId, before: &Role, outputs: &[Output]) {
+        self.begin_anew(node, session);
         let Some(role) = self.nodes[node].role(session) else { return };
         let ticket = role.ticket().hash();
         let (term, is_host) = (role.term(), role.as_host().is_some());
@@ -213,6 +222,66 @@ impl World {
                 let named: BTreeSet<_> = named.collect();
                 format!("two hold one number: {named:?}")
             });
+        }
+    }
+
+    /// A number that two members have, both of whom have reported it, is noticed at the billing peer.
+    pub(super) fn check_counted(&mut self) {
+        let mut holders: BTreeMap<(TicketHash, u32), u32> = BTreeMap::new();
+        for (slot, number) in &self.truth.booked {
+            *holders.entry(*number).or_default() += u32::from(!self.truth.given_back.contains(slot));
+        }
+        let proven = |ticket: TicketHash| self.billing.proofs.iter().any(|proof| proof.ticket() == ticket);
+        let is_missed = |((ticket, k), holders): &(&(TicketHash, u32), &u32)| {
+            **holders > 1 && !proven(*ticket) && !self.billing.is_overdrawn((*ticket, *k), self.bug)
+        };
+        if let Some(((_, k), holders)) = holders.iter().find(is_missed) {
+            let how = format!("{holders} members have number {k}, and the billing peer does not notice");
+            self.breaks(Invariant::Counted, how);
+        }
+    }
+
+    /// What is acknowledged would still be there after a crash.
+    pub(super) fn check_acknowledged(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        (from, term): (PeerId, u32),
+        next: u64,
+    ) {
+        let Some(held) = self.nodes[node].sessions.get(&session) else { return };
+        let kept = held.on_disk().expected_of(from, term);
+        if kept.is_none_or(|kept| kept < next) {
+            let how = format!("node {node} acknowledges all below {next}, and has on disk what is below {kept:?}");
+            return self.breaks(Invariant::Durable, how);
+        }
+        let acknowledged = self.truth.acknowledged.entry((node, session)).or_default();
+        let below = acknowledged.entry((from, term)).or_default();
+        *below = next.max(*below);
+    }
+
+    /// What was acknowledged is there after a crash, or after a disk was full.
+    pub(super) fn check_kept(&mut self, node: usize) {
+        let mut missing = None;
+        for (session, held) in &self.nodes[node].sessions {
+            let acknowledged = self.truth.acknowledged.get(&(node, *session)).into_iter().flatten();
+            for ((from, term), below) in acknowledged {
+                let kept = held.role.expected_of(*from, *term);
+                missing = missing.or(kept.filter(|kept| kept < below).map(|kept| (kept, *below)));
+            }
+        }
+        if let Some((kept, below)) = missing {
+            let how = format!("node {node} has acknowledged all below {below}, and has what is below {kept}");
+            self.breaks(Invariant::Durable, how);
+        }
+    }
+
+    /// A step that is on disk may begin a conversation anew.
+    fn begin_anew(&mut self, node: usize, session: SessionId) {
+        let Some(role) = self.nodes[node].role(session) else { return };
+        let Some(acknowledged) = self.truth.acknowledged.get_mut(&(node, session)) else { return };
+        for ((from, term), below) in acknowledged {
+            *below = role.expected_of(*from, *term).map_or(*below, |kept| kept.min(*below));
         }
     }
 

@@ -8,8 +8,8 @@ use std::{
 
 use parlor_proto::{
     group::{Heads, UpdatesResponse, lanes::Lane},
-    ids::{ReceiptHash, SessionId},
-    rights::{Receipt, Signed, SignedRight},
+    ids::{ReceiptHash, ReleaseHash, SessionId},
+    rights::{Receipt, Release, Signed, SignedRight},
     session::{Message, VoteRequest, VoteResponse},
     wire::CommitsResponse,
 };
@@ -33,6 +33,8 @@ pub(super) enum Event {
     SomeWish,
     /// Something breaks, or is mended.
     Fault,
+    /// There is room again on a disk that was full: a node's, or the billing peer's.
+    Room { end: usize },
     /// A node that crashed starts again.
     Starts { node: usize },
     /// A node that was away is back.
@@ -85,6 +87,10 @@ pub(super) enum Load {
     Receipt(Box<(SignedRight, Signed<Receipt>)>),
     /// It is in the billing log.
     Ack(ReceiptHash),
+    /// A slot that was given back, for the billing peer.
+    Link(Box<(SignedRight, Signed<Release>)>),
+    /// It is written down.
+    Noted(ReleaseHash),
 }
 
 /// A sealed frame on its way through the group: its source is authentic, as gossipsub's signature makes it.

@@ -16,7 +16,8 @@ impl World {
         }
         let node = self.dice.below(self.nodes.len());
         match self.dice.below(100) {
-            0..=34 => self.doom(node),
+            0..=27 => self.doom(node),
+            28..=34 => self.fill(node),
             35..=49 if self.nodes[node].up => self.crash(node),
             50..=64 => self.tear(),
             65..=74 => self.cut(node),
@@ -30,6 +31,40 @@ impl World {
             }
             85..=94 => self.set_clock(node),
             _ => self.lose_host(),
+        }
+    }
+
+    /// A disk is full: this node's, or the billing peer's.
+    fn fill(&mut self, node: usize) {
+        let end = if self.dice.chance(300) { self.billing_end() } else { node };
+        match self.nodes.get_mut(end) {
+            Some(node) => node.full = true,
+            None => self.billing.full = true,
+        }
+        self.trace.note(self.now, format_args!("the disk of {end} is full"));
+        self.counts("full disks");
+        let at = self.now + self.dice.between(5_000, 3 * MINUTE);
+        self.queue.push(at, Event::Room { end });
+    }
+
+    /// There is room again: everything goes on without a restart, from where it was.
+    pub(super) fn make_room(&mut self, end: usize) {
+        let Some(node) = self.nodes.get_mut(end) else {
+            self.billing.full = false;
+            return;
+        };
+        if !std::mem::take(&mut node.full) {
+            return;
+        }
+        let was_set_back = std::mem::take(&mut node.clock_was_set_back);
+        self.trace.note(self.now, format_args!("the disk of {end} has room again"));
+        self.check_kept(end);
+        let sessions: Vec<_> = self.nodes[end].sessions.keys().copied().collect();
+        for session in sessions {
+            if was_set_back {
+                self.input(end, session, Input::Restarted);
+            }
+            self.reconcile(end, session);
         }
     }
 
@@ -73,6 +108,7 @@ impl World {
                 held.run.hearing = None;
             }
             if by < 0 {
+                self.nodes[node].clock_was_set_back |= self.nodes[node].full;
                 self.input(node, session, Input::Restarted);
             }
             self.set_timer(node, session);

@@ -70,6 +70,9 @@ impl World {
 
     fn begin_lanes(&mut self, node: usize, session: SessionId, keys: &GroupKeys) {
         self.check_keys(node, session, keys);
+        if self.is_not_written(node) {
+            return;
+        }
         let bug = self.bug;
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
         // On disk before the first frame.
@@ -120,6 +123,11 @@ impl World {
                 self.say(node, session, &Frame::Update(update));
             }
             return self.crash(node);
+        }
+        if holder.full {
+            // Its user is told so.
+            holder.failed_writes += 1;
+            return;
         }
         held.store.take(session, update.clone(), None);
         let number = update.unverified().number;
@@ -248,10 +256,14 @@ impl World {
         let (sender, number) = (update.unverified().sender, update.unverified().number);
         let me = self.nodes[node].peer();
         let bug = self.bug;
-        let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return Taken::Refused };
+        let Some(held) = self.nodes[node].sessions.get(&session) else { return Taken::Refused };
         if !authors(&held.role, me).contains(&sender) {
             return Taken::Refused;
         }
+        if self.is_not_written(node) {
+            return Taken::Refused;
+        }
+        let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return Taken::Refused };
         let hash = blake3::hash(update.bytes());
         let taken = held.store.take(session, update, bug);
         if taken == Taken::Kept {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use parlor_proto::{
     group::lanes::{Lanes, WaitingRoom},
     identity::{Identity, PeerId},
-    ids::{ReceiptHash, SessionId, SlotHash, TicketHash},
-    rights::{EquivocationProof, Ledger, Receipt, Signed, SignedRight},
+    ids::{ReceiptHash, ReleaseHash, SessionId, SlotHash, TicketHash},
+    rights::{EquivocationProof, Ledger, Receipt, Release, Signed, SignedRight},
     session::{Contact, Role},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,12 +28,20 @@ pub(super) struct Node {
     pub(super) life: u64,
     /// How its next step ends.
     pub(super) doom: Option<Doom>,
+    /// Its disk is full: nothing can be written.
+    pub(super) full: bool,
+    /// How often something could not be written.
+    pub(super) failed_writes: u64,
+    /// And the machines could not be told, because of a full disk.
+    pub(super) clock_was_set_back: bool,
     /// Not an honest one.
     pub(super) cheat: Option<Cheat>,
     pub(super) sessions: BTreeMap<SessionId, Session>,
     pub(super) ledgers: BTreeMap<TicketHash, Ledger>,
     /// Receipts that billing has not acknowledged.
     pub(super) outbox: BTreeMap<ReceiptHash, (SignedRight, Signed<Receipt>)>,
+    /// Slots given back that billing has not written down.
+    pub(super) links: BTreeMap<ReleaseHash, (SignedRight, Signed<Release>)>,
     pub(super) proofs: Vec<EquivocationProof>,
 }
 
@@ -50,6 +58,8 @@ pub(super) enum Doom {
 pub(super) struct Session {
     /// On disk but for what the machine itself leaves out of its snapshot.
     pub(super) role: Role,
+    /// What is on disk instead, if the node goes on from what it could not write: a planted mistake.
+    pub(super) written: Option<Role>,
     pub(super) store: Store,
     /// How often lanes were begun.
     pub(super) boot: u64,
@@ -88,8 +98,13 @@ impl Run {
 }
 
 impl Session {
+    /// What a crash would leave of the machine.
+    pub(super) fn on_disk(&self) -> &Role {
+        self.written.as_ref().unwrap_or(&self.role)
+    }
+
     pub(super) fn new(role: Role) -> Self {
-        Self { role, store: Store::default(), boot: 0, run: Run::default() }
+        Self { role, written: None, store: Store::default(), boot: 0, run: Run::default() }
     }
 }
 
@@ -108,6 +123,10 @@ impl Node {
             sessions: BTreeMap::new(),
             ledgers: BTreeMap::new(),
             outbox: BTreeMap::new(),
+            links: BTreeMap::new(),
+            full: false,
+            failed_writes: 0,
+            clock_was_set_back: false,
             proofs: Vec::new(),
         }
     }
@@ -145,7 +164,8 @@ impl Node {
         self.doom = None;
         for session in self.sessions.values_mut() {
             session.run = Run::default();
-            session.role = reload(&session.role)?;
+            session.role = reload(session.on_disk())?;
+            session.written = None;
             session.store = reload(&session.store)?;
         }
         for ledger in self.ledgers.values_mut() {

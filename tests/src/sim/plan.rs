@@ -258,8 +258,10 @@ impl World {
             self.trace.note(self.now, format_args!("everything is mended"));
             self.calm = true;
             self.network.heal();
+            self.make_room(self.billing_end());
             for node in 0..self.nodes.len() {
                 self.nodes[node].doom = None;
+                self.make_room(node);
                 self.start(node);
             }
             self.links_changed();

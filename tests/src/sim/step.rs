@@ -3,7 +3,7 @@
 use parlor_proto::{
     identity::PeerId,
     ids::SessionId,
-    session::{Context, Input, MemberState, Message, Output, Randomness, StepError},
+    session::{Context, Input, MemberState, Message, Output, Randomness, Role, StepError},
 };
 
 use super::{
@@ -14,6 +14,9 @@ use super::{
     plan::Wish,
     world::World,
 };
+
+/// After how long a node whose disk was full tries again what a machine has to do by itself, ms.
+const TRIES_AGAIN: u64 = 5_000;
 
 impl World {
     /// A step that nobody asked for by hand: it must not fail.
@@ -60,9 +63,17 @@ impl World {
             return Ok(());
         }
 
+        if self.is_not_written(node) {
+            return self.go_on_unwritten(node, session, role, outputs);
+        }
+        let holder = &mut self.nodes[node];
+
         // To disk, all of it together.
         let before = match holder.sessions.get_mut(&session) {
-            Some(held) => std::mem::replace(&mut held.role, role),
+            Some(held) => {
+                held.written = None;
+                std::mem::replace(&mut held.role, role)
+            }
             None => return Ok(()),
         };
         if let Some(ledger) = ledger {
@@ -75,6 +86,10 @@ impl World {
                     holder.outbox.insert(item.1.hash(), (right, receipt));
                     self.truth.receipts.insert(item.1.hash(), item.1.member);
                 }
+                Output::Released(item) => {
+                    let (right, release) = (item.0.to_signed(), item.1.to_signed());
+                    holder.links.insert(item.1.hash(), (right, release));
+                }
                 Output::Cheat(proof) => holder.proofs.push((**proof).clone()),
                 _ => {}
             }
@@ -85,6 +100,38 @@ impl World {
         self.truth.removed.extend(removes.map(|peer| (session, peer)));
         self.check_step(node, session, &before, &outputs);
         self.carry_out(node, session, outputs, doom);
+        Ok(())
+    }
+
+    /// Whether what `node` writes now fails.
+    pub(super) fn is_not_written(&mut self, node: usize) -> bool {
+        let holder = &mut self.nodes[node];
+        if holder.full {
+            holder.failed_writes += 1;
+            self.counts("writes that failed");
+        }
+        self.nodes[node].full
+    }
+
+    /// The disk took nothing of the step: it never was. Its time comes again.
+    fn go_on_unwritten(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        role: Role,
+        outputs: Vec<Output>,
+    ) -> Result<(), StepError> {
+        self.trace.note(self.now, format_args!("node {node} {}: the disk is full", name_of(session)));
+        let (at, life) = (self.now + TRIES_AGAIN, self.nodes[node].life);
+        if let Some(held) = self.nodes[node].sessions.get_mut(&session) {
+            held.run.tick_at = Some(at);
+            self.queue.push(at, Event::Tick { node, session, life });
+            if self.bug == Some(Bug::FullDiskIgnored) {
+                let before = std::mem::replace(&mut held.role, role);
+                held.written.get_or_insert(before);
+                self.carry_out(node, session, outputs, None);
+            }
+        }
         Ok(())
     }
 
@@ -126,7 +173,7 @@ impl World {
                 }
             }
             Output::Refused { .. } => {}
-            Output::Receipt(_) => self.post_receipts(node),
+            Output::Receipt(_) | Output::Released(_) => self.post_receipts(node),
             Output::Cheat(proof) => self.found_cheat(node, session, &proof),
         }
     }

@@ -40,6 +40,7 @@ impl World {
             }
         }
         self.check_receipts();
+        self.check_count_of_the_honest();
         self.check_bounds();
         for proof in self.billing.proofs.clone() {
             self.check_proof(0, None, &proof);
@@ -239,6 +240,23 @@ impl World {
         }
         if let Some(how) = wrong {
             self.breaks(Invariant::Receipts, how);
+        }
+    }
+
+    /// Everything that was given back is shown: of an honest host's numbers each has one holder.
+    fn check_count_of_the_honest(&mut self) {
+        // Who never comes back shows nothing any more.
+        if self.nodes.iter().any(|node| node.lost) {
+            return;
+        }
+        let is_honest = |ticket| !self.truth.cheated_tickets.contains(ticket);
+        let mut held = self.billing.held().filter(|((ticket, _), _)| is_honest(ticket));
+        if let Some(((_, k), slots)) = held.find(|(_, slots)| slots.len() > 1) {
+            let of = |slot: &&parlor_proto::rights::Verified<parlor_proto::rights::Slot>| {
+                (self.by_peer.get(&slot.member).copied(), slot.generation)
+            };
+            let slots: Vec<_> = slots.iter().map(of).collect();
+            self.breaks(Invariant::Counted, format!("number {k} of an honest host is overdrawn: {slots:?}"));
         }
     }
 

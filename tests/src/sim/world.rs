@@ -103,6 +103,7 @@ impl World {
             Event::Wish(wish) => self.wish(wish),
             Event::SomeWish => self.some_wish(),
             Event::Fault => self.fault(),
+            Event::Room { end } => self.make_room(end),
             Event::Starts { node } => self.start(node),
             Event::Returns { node } => {
                 self.trace.note(self.now, format_args!("node {node} is in reach again"));
@@ -233,9 +234,15 @@ impl World {
         if self.nodes[node].up || self.nodes[node].lost {
             return;
         }
+        if self.nodes[node].full {
+            // It says why, and somebody tries again.
+            let at = self.now + self.dice.between(1_000, 60_000);
+            return self.queue.push(at, Event::Starts { node });
+        }
         self.nodes[node].up = true;
         self.nodes[node].life += 1;
         let life = self.nodes[node].life;
+        self.check_kept(node);
         self.trace.note(self.now, format_args!("node {node} starts, for the {life}. time"));
         let sessions: Vec<_> = self.nodes[node].sessions.keys().copied().collect();
         for session in sessions {

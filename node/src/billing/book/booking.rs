@@ -1,13 +1,16 @@
 //! One booking: a transaction that nobody else's booking overlaps.
 
 use parlor_proto::{
-    billing::Charge,
+    billing::{
+        Charge,
+        copies::{Place, Places},
+    },
     identity::PeerId,
     ids::{ReceiptHash, TicketHash},
     rights::{Ack, EquivocationProof, Receipt, Right, Signed, Slot, Subject, Ticket, Verdict, Verified},
     time::Timestamp,
 };
-use sqlx::{Any, Row as _};
+use sqlx::{Any, Row as _, any::AnyRow};
 
 use super::{Book, BookError, from_column, to_column, to_time};
 use crate::database::Transaction;
@@ -38,6 +41,7 @@ pub(in crate::billing) struct NewRow<'a> {
 }
 
 const LOG: &str = "billing_log";
+const SLOTS: &str = "billing_slots";
 
 impl Book {
     /// Begins a booking, once all others are done.
@@ -46,6 +50,16 @@ impl Book {
         // The first statement writes, which takes the lock in SQLite and in PostgreSQL.
         let next = "UPDATE billing_counter SET position = position + 1 WHERE id = 1 RETURNING position";
         let position: i64 = sqlx::query_scalar(next).fetch_one(&mut *tx).await?;
+        Ok(Booking { tx, position: from_column("billing_counter", position)? })
+    }
+}
+
+impl Book {
+    /// Begins to write something down that takes no position in the log, once all bookings are done.
+    pub(in crate::billing) async fn begin_note(&self) -> Result<Booking, BookError> {
+        let mut tx = self.pool.begin().await?;
+        let lock = "UPDATE billing_counter SET position = position WHERE id = 1 RETURNING position";
+        let position: i64 = sqlx::query_scalar(lock).fetch_one(&mut *tx).await?;
         Ok(Booking { tx, position: from_column("billing_counter", position)? })
     }
 }
@@ -71,48 +85,54 @@ impl Booking {
         }))
     }
 
-    /// Slots seen before at the place of `slot` and in the generations next to it.
-    pub(in crate::billing) async fn slots_near(
-        &mut self,
-        slot: &Slot,
-    ) -> Result<Vec<Verified<Slot>>, BookError> {
-        let query = "SELECT envelope FROM billing_slots \
-                     WHERE ticket = $1 AND k = $2 AND generation >= $3 AND generation <= $4 ORDER BY generation";
+    /// What is known of the number of `slot`, in its generation and in those next to it.
+    pub(in crate::billing) async fn places_near(&mut self, slot: &Slot) -> Result<Places, BookError> {
+        let query = "SELECT envelope, reported, released FROM billing_slots \
+                     WHERE ticket = $1 AND k = $2 AND generation >= $3 AND generation <= $4";
         let generation = i64::from(slot.generation);
-        let rows = sqlx::query_scalar::<_, String>(query)
+        let rows = sqlx::query(query)
             .bind(slot.ticket.to_string())
             .bind(i64::from(slot.k))
             .bind(generation - 1)
             .bind(generation + 1)
             .fetch_all(&mut *self.tx)
             .await?;
-        let table = "billing_slots";
-        let verified =
-            |text: String| decode::<Slot>(table, &text)?.verify().map_err(|_| BookError::Unreadable(table));
-        rows.into_iter().map(verified).collect()
+        rows.iter().map(place).collect()
     }
 
-    /// Remembers the ticket, and the slot if it is the first at its place.
-    pub(in crate::billing) async fn keep_right(
+    /// Keeps what is known of a number, where that has changed.
+    pub(in crate::billing) async fn keep_places(
         &mut self,
-        right: &Right,
-        now: Timestamp,
+        before: &Places,
+        now: &Places,
     ) -> Result<(), BookError> {
-        self.keep_ticket(right.ticket(), now).await?;
-        let Some(slot) = right.slot() else { return Ok(()) };
-        let query = "INSERT INTO billing_slots (ticket, k, generation, envelope) VALUES ($1, $2, $3, $4) \
-                     ON CONFLICT DO NOTHING";
-        sqlx::query(query)
-            .bind(slot.ticket.to_string())
-            .bind(i64::from(slot.k))
-            .bind(i64::from(slot.generation))
-            .bind(hex::encode(slot.bytes()))
-            .execute(&mut *self.tx)
-            .await?;
+        let query = "INSERT INTO billing_slots (ticket, k, generation, envelope, reported, released) \
+                     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (ticket, k, generation) \
+                     DO UPDATE SET reported = excluded.reported, released = excluded.released";
+        for place in now.iter().filter(|place| !before.iter().any(|known| known == *place)) {
+            sqlx::query(query)
+                .bind(place.slot.ticket.to_string())
+                .bind(i64::from(place.slot.k))
+                .bind(i64::from(place.slot.generation))
+                .bind(hex::encode(place.slot.bytes()))
+                .bind(i64::from(place.reported))
+                .bind(i64::from(place.released))
+                .execute(&mut *self.tx)
+                .await?;
+        }
         Ok(())
     }
 
-    async fn keep_ticket(&mut self, ticket: &Verified<Ticket>, now: Timestamp) -> Result<(), BookError> {
+    /// How many members have a copy of this number, as far as is known.
+    pub(in crate::billing) async fn holders(&mut self, slot: &Slot) -> Result<u64, BookError> {
+        let query = "SELECT COUNT(*) FROM billing_slots \
+                     WHERE ticket = $1 AND k = $2 AND reported = 1 AND released = 0";
+        let query = sqlx::query_scalar(query).bind(slot.ticket.to_string()).bind(i64::from(slot.k));
+        from_column(SLOTS, query.fetch_one(&mut *self.tx).await?)
+    }
+
+    /// Remembers the ticket.
+    pub(in crate::billing)     async fn keep_ticket(&mut self, ticket: &Verified<Ticket>, now: Timestamp) -> Result<(), BookError> {
         let query = "INSERT INTO billing_tickets \
                      (ticket, origin, host, program, name, copies, envelope, first_seen) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";
@@ -249,6 +269,16 @@ impl Booking {
     pub(in crate::billing) async fn give_up(self) -> Result<(), BookError> {
         Ok(self.tx.rollback().await?)
     }
+}
+
+fn place(row: &AnyRow) -> Result<Place, BookError> {
+    let slot = decode::<Slot>(SLOTS, row.try_get("envelope")?)?.verify();
+    let is_set = |column: &str| Ok::<_, BookError>(row.try_get::<i64, _>(column)? != 0);
+    Ok(Place {
+        slot: slot.map_err(|_| BookError::Unreadable(SLOTS))?,
+        reported: is_set("reported")?,
+        released: is_set("released")?,
+    })
 }
 
 /// A signed item in a text column.

@@ -22,7 +22,7 @@ use sqlx::{
 };
 
 pub(super) use booking::{Booked, Booking, NewRow};
-pub use read::{BookedReceipt, KeptProof};
+pub use read::{BookedReceipt, KeptProof, Overdrawn};
 
 use crate::{database::Pool, home::create_private};
 

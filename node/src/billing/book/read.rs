@@ -64,6 +64,19 @@ pub struct KeptProof {
     pub proof: EquivocationProof,
 }
 
+/// A number that more members report to have than one, as far as is known. No proof: a release may be on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Overdrawn {
+    /// The ticket.
+    pub ticket: TicketHash,
+    /// Its host.
+    pub host: PeerId,
+    /// The number.
+    pub k: u64,
+    /// How many members have it.
+    pub holders: u64,
+}
+
 fn as_text<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&rfc3339(*time))
 }
@@ -104,6 +117,26 @@ impl Book {
         };
         rows.iter().map(kept).collect()
     }
+
+    /// Numbers with more holders than one.
+    pub async fn overdrawn(&self) -> Result<Vec<Overdrawn>, BookError> {
+        let query = "SELECT s.ticket, t.host, s.k, COUNT(*) AS holders \
+                     FROM billing_slots s JOIN billing_tickets t ON t.ticket = s.ticket \
+                     WHERE s.reported = 1 AND s.released = 0 GROUP BY s.ticket, t.host, s.k \
+                     HAVING COUNT(*) > 1 ORDER BY s.ticket, s.k";
+        let rows = sqlx::query(query).fetch_all(&self.pool).await?;
+        rows.iter().map(overdrawn).collect()
+    }
+}
+
+fn overdrawn(row: &AnyRow) -> Result<Overdrawn, BookError> {
+    let table = "billing_slots";
+    Ok(Overdrawn {
+        ticket: parse(table, row.try_get("ticket")?)?,
+        host: parse(table, row.try_get("host")?)?,
+        k: from_column(table, row.try_get("k")?)?,
+        holders: from_column(table, row.try_get("holders")?)?,
+    })
 }
 
 fn booked_receipt(row: &AnyRow) -> Result<BookedReceipt, BookError> {

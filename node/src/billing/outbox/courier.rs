@@ -1,4 +1,4 @@
-//! The courier: takes receipts out of the outbox to billing peers, again and again until they are settled.
+//! The courier: takes what is in the outbox to billing peers, again and again until they are settled.
 //!
 //! For: who is asked when, and what an answer means. Not for: connections. It is handed a function that sends
 //! a request to a peer and waits for the answer.
@@ -12,11 +12,12 @@ use futures::{StreamExt as _, stream::FuturesUnordered};
 use parlor_proto::{
     billing::{BillingRequest, BillingResponse},
     identity::PeerId,
+    ids::ReceiptHash,
     rights::{Ack, AckError, Signed, Verified, VerifyError},
     time::Timestamp,
 };
 
-use super::{Outbox, OutboxError, Parcel};
+use super::{Outbox, OutboxError, Parcel, What};
 
 /// Longest time without a look into the outbox, for receipts whose writer did not say so.
 const MAX_NAP: Duration = Duration::from_secs(15);
@@ -105,12 +106,12 @@ where
     let mut unreachable: Option<String> = None;
     for parcel in parcels {
         let settled = match &unreachable {
-            Some(reason) => outbox.failed(parcel.receipt, billing, reason, clock()).await,
+            Some(reason) => put_off(outbox, &parcel, reason, clock()).await,
             None => match send(billing, parcel.request.clone()).await {
                 Ok(response) => settle(outbox, &parcel, response, clock()).await,
                 Err(error) => {
                     let reason = unreachable.insert(error.to_string());
-                    outbox.failed(parcel.receipt, billing, reason, clock()).await
+                    put_off(outbox, &parcel, reason, clock()).await
                 }
             },
         };
@@ -131,27 +132,41 @@ pub(in crate::billing) async fn settle(
     response: BillingResponse,
     now: Timestamp,
 ) -> Result<(), OutboxError> {
-    let Parcel { receipt, billing, .. } = parcel;
-    match response {
-        BillingResponse::Acked(ack) => match checked(ack, parcel) {
+    let Parcel { what, billing, .. } = parcel;
+    match (*what, response) {
+        (What::Receipt(receipt), BillingResponse::Acked(ack)) => match checked(ack, *billing, receipt) {
             Ok(ack) => outbox.acked(&ack).await,
             Err(bad) => {
                 tracing::warn!(%billing, %bad, "a billing peer gave a bad answer");
-                outbox.failed(*receipt, *billing, &bad.to_string(), now).await
+                outbox.failed(receipt, *billing, &bad.to_string(), now).await
             }
         },
-        BillingResponse::Refused(reason) => {
+        (What::Receipt(receipt), BillingResponse::Refused(reason)) => {
             tracing::warn!(%billing, %receipt, reason, "a billing peer refused a receipt");
-            outbox.refused(*receipt, *billing, &reason, now).await
+            outbox.refused(receipt, *billing, &reason, now).await
         }
-        BillingResponse::Later => {
-            outbox.failed(*receipt, *billing, "the billing peer cannot book it now", now).await
+        (What::Link(release), BillingResponse::Noted) => outbox.link_settled(release, *billing).await,
+        (What::Link(release), BillingResponse::Refused(reason)) => {
+            tracing::info!(%billing, %release, reason, "a billing peer does not want a release");
+            outbox.link_settled(release, *billing).await
+        }
+        (_, BillingResponse::Later) => put_off(outbox, parcel, "the billing peer cannot book it now", now).await,
+        (What::Receipt(_), BillingResponse::Noted) | (What::Link(_), BillingResponse::Acked(_)) => {
+            put_off(outbox, parcel, "the billing peer's answer does not fit", now).await
         }
     }
 }
 
-fn checked(ack: Signed<Ack>, parcel: &Parcel) -> Result<Verified<Ack>, BadAnswer> {
+/// It could not be delivered: later.
+async fn put_off(outbox: &Outbox, parcel: &Parcel, reason: &str, now: Timestamp) -> Result<(), OutboxError> {
+    match parcel.what {
+        What::Receipt(receipt) => outbox.failed(receipt, parcel.billing, reason, now).await,
+        What::Link(release) => outbox.link_failed(release, parcel.billing, now).await,
+    }
+}
+
+fn checked(ack: Signed<Ack>, billing: PeerId, receipt: ReceiptHash) -> Result<Verified<Ack>, BadAnswer> {
     let ack = ack.verify()?;
-    ack.check(parcel.billing, parcel.receipt)?;
+    ack.check(billing, receipt)?;
     Ok(ack)
 }

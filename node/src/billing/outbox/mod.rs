@@ -6,15 +6,18 @@
 //! A receipt is written in the transaction of what it reports ([`Outbox::enqueue`]), so that there is no
 //! moment at which a copy is here and its receipt is not. It leaves the queue in one of two ways: a billing
 //! peer signed an answer, or each of them refused it for good. Both are kept, and shown.
+//!
+//! Slots that were given back ([`links`]) go the same way, but to each of the billing peers, and are forgotten then.
 
 pub mod courier;
+mod links;
 
 use std::{sync::Arc, time::Duration};
 
 use parlor_proto::{
     billing::BillingRequest,
     identity::PeerId,
-    ids::ReceiptHash,
+    ids::{ReceiptHash, ReleaseHash},
     rights::{Ack, Receipt, Right, Signed, SignedRight, Verdict, Verified},
     time::Timestamp,
 };
@@ -57,15 +60,24 @@ pub enum OutboxError {
     Unreadable,
 }
 
-/// A receipt whose time to be sent has come.
+/// Something whose time to be sent has come.
 #[derive(Debug, Clone)]
 pub struct Parcel {
-    /// Which.
-    pub receipt: ReceiptHash,
+    /// What.
+    pub what: What,
     /// To whom.
     pub billing: PeerId,
     /// What to send.
     pub request: BillingRequest,
+}
+
+/// What goes to a billing peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A receipt, until one of its billing peers has signed for it.
+    Receipt(ReceiptHash),
+    /// The release of a slot, until this billing peer has written it down.
+    Link(ReleaseHash),
 }
 
 /// Where a receipt is. Serializes to what `outbox` shows.
@@ -152,13 +164,13 @@ impl Outbox {
                       WHERE p.receipt = outbox.receipt AND p.peer = ?2 AND p.refusal IS NULL)";
         let moved =
             sqlx::query(query).bind(to_column(now)).bind(peer.to_string()).execute(&self.pool).await?;
-        if moved.rows_affected() > 0 {
+        if moved.rows_affected() + self.hurry_links(peer, now).await? > 0 {
             self.wake();
         }
         Ok(())
     }
 
-    /// Receipts to be sent at `now`, in order, a bounded number of them. What is due absurdly late, because
+    /// What is to be sent at `now`, in order, a bounded number of each kind. What is due absurdly late, because
     /// the clock was set back, is due as well.
     pub async fn due(&self, now: Timestamp) -> Result<Vec<Parcel>, OutboxError> {
         let query = "SELECT receipt, envelope, rights, next_peer FROM outbox \
@@ -169,12 +181,14 @@ impl Outbox {
             .bind(MAX_DUE)
             .fetch_all(&self.pool)
             .await?;
-        rows.iter().map(parcel).collect()
+        let receipts = rows.iter().map(parcel).collect::<Result<Vec<_>, _>>()?;
+        Ok(receipts.into_iter().chain(self.due_links(now).await?).collect())
     }
 
-    /// How long until the next receipt that is not due at `now`, if there is one.
+    /// How long until the next one that is not due at `now`, if there is one.
     pub async fn next_due_in(&self, now: Timestamp) -> Result<Option<Duration>, OutboxError> {
-        let query = "SELECT MIN(next_at) FROM outbox WHERE state = 'pending' AND next_at > ?";
+        let query = "SELECT MIN(next_at) FROM (SELECT next_at FROM outbox WHERE state = 'pending' \
+                     UNION ALL SELECT next_at FROM outbox_links) WHERE next_at > ?";
         let next: Option<i64> = sqlx::query_scalar(query).bind(to_column(now)).fetch_one(&self.pool).await?;
         Ok(next.map(|next| from_column(next).since(now)))
     }
@@ -318,7 +332,7 @@ async fn schedule(
 fn parcel(row: &SqliteRow) -> Result<Parcel, OutboxError> {
     let (right, receipt) = contents(row)?;
     Ok(Parcel {
-        receipt: id(row)?,
+        what: What::Receipt(id(row)?),
         billing: peer(row)?,
         request: BillingRequest::Submit { right: Box::new(right), receipt },
     })

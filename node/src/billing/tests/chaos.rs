@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::billing::outbox::{MAX_DELAY, Parcel, courier::settle};
+use crate::billing::outbox::{MAX_DELAY, courier::settle};
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -84,13 +84,13 @@ impl World {
             }
             Step::LoseRequest(which) => {
                 if let Some(parcel) = self.take_due(which).await {
-                    self.outbox.failed(parcel.receipt, parcel.billing, "lost", self.clock).await.unwrap();
+                    self.outbox.failed(receipt_in(&parcel), parcel.billing, "lost", self.clock).await.unwrap();
                 }
             }
             Step::LoseAnswer(which) => {
                 if let Some(parcel) = self.take_due(which).await {
                     self.book(&parcel).await;
-                    self.outbox.failed(parcel.receipt, parcel.billing, "lost", self.clock).await.unwrap();
+                    self.outbox.failed(receipt_in(&parcel), parcel.billing, "lost", self.clock).await.unwrap();
                 }
             }
             Step::Replay(which) => {

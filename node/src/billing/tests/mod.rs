@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chaos;
+mod copies;
 mod courier;
 mod export;
 mod faults;
@@ -31,7 +32,10 @@ use sqlx::{
 };
 use tempfile::TempDir;
 
-use super::{Book, Outbox, Service};
+use super::{
+    Book, Outbox, Service,
+    outbox::{Parcel, What},
+};
 use crate::database::Pool;
 
 /// 2030-01-01T00:00:00Z.
@@ -135,6 +139,14 @@ fn received(right: &Right, who: u8) -> Verified<Receipt> {
 
 fn submit(right: &Right, receipt: &Verified<Receipt>) -> BillingRequest {
     BillingRequest::Submit { right: Box::new(right.to_signed()), receipt: receipt.to_signed() }
+}
+
+/// The receipt in a parcel.
+fn receipt_in(parcel: &Parcel) -> ReceiptHash {
+    match parcel.what {
+        What::Receipt(receipt) => receipt,
+        What::Link(_) => panic!("not a receipt"),
+    }
 }
 
 /// A place for databases that outlives whoever opens them.

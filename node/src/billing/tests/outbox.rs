@@ -15,7 +15,7 @@ async fn enqueued(disk: &Disk, right: &Right, member: u8) -> ReceiptHash {
 }
 
 async fn due(outbox: &Outbox, now: Timestamp) -> Vec<(ReceiptHash, PeerId)> {
-    outbox.due(now).await.unwrap().iter().map(|parcel| (parcel.receipt, parcel.billing)).collect()
+    outbox.due(now).await.unwrap().iter().map(|parcel| (receipt_in(parcel), parcel.billing)).collect()
 }
 
 #[tokio::test]
@@ -145,7 +145,7 @@ async fn an_answer_that_is_none_settles_nothing() {
     let mut forged = good.bytes().to_vec();
     *forged.last_mut().unwrap() ^= 1;
     let bad = [
-        by(OTHER_BILLING, parcel.receipt),
+        by(OTHER_BILLING, receipt_in(&parcel)),
         by(BILLING, ReceiptHash([0; 32])),
         Signed::decode(&forged).unwrap(),
     ];

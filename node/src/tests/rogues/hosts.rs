@@ -3,14 +3,14 @@
 use parlor_proto::{
     billing::{BillingRequest, BillingResponse},
     group::keys::KeyOffer,
-    rights::{Ledger, Receipt, ReceiptKind, Right},
+    rights::{Ledger, Receipt, ReceiptKind, Release, Right, Signed, SignedRight},
     session::{Change, Roster, RosterEntry, SeatState},
 };
 
 use super::*;
 use crate::{
     clock,
-    console::{Invite, ProofCommand},
+    console::{BillCommand, Invite, ProofCommand},
     context::Event,
 };
 
@@ -21,6 +21,65 @@ async fn forgets(host: &Site) {
     let mut write = store.write().await.unwrap();
     store.put_ledger(&mut write, &Ledger::new(ticket)).await.unwrap();
     write.commit().await.unwrap();
+}
+
+/// The host has its book say that made-up members had the first copy, and gave it back: so many generations of it.
+/// Returns what it would have to show for it, the first generation first.
+async fn makes_up(host: &Site, generations: u8) -> Vec<(SignedRight, Signed<Release>)> {
+    let context = host.node.context();
+    let ticket = context.store.tickets().await.unwrap().remove(0).ledger.ticket().clone();
+    let mut ledger = Ledger::new(ticket.clone());
+    let mut made_up = Vec::new();
+    for generation in 0..generations {
+        let sybil = Identity::from_seed(&[0x60 + generation; 32]);
+        let slot = ledger.grant(sybil.peer(), &context.identity, clock::now()).unwrap();
+        let release = Release {
+            ticket: slot.ticket,
+            slot: slot.hash(),
+            k: slot.k,
+            generation: slot.generation,
+            member: slot.member,
+            released_at: clock::now(),
+        };
+        let release = sign(&release, &sybil).unwrap().to_signed();
+        ledger.release(release.clone()).unwrap();
+        made_up.push((Right::of_member(ticket.clone(), slot).unwrap().to_signed(), release));
+    }
+    let mut write = context.store.write().await.unwrap();
+    context.store.put_ledger(&mut write, &ledger).await.unwrap();
+    write.commit().await.unwrap();
+    made_up
+}
+
+/// How many members each number has that has more than one.
+async fn overdrawn(billing: &Site) -> Vec<(u64, u64)> {
+    let bill = billing.run(Command::Bill(BillCommand::Statement { payer: None })).await;
+    let number = |item: &Value| (item["k"].as_u64().unwrap(), item["holders"].as_u64().unwrap());
+    bill["overdrawn"].as_array().unwrap().iter().map(number).collect()
+}
+
+#[tokio::test]
+async fn a_host_that_gives_one_copy_on_by_members_it_made_up_is_counted() {
+    let log = Log::start();
+    let (host, members) = party::<3>(1).await;
+    // Each in a session of its own, so that none sees another's slot. The host of the ticket is its billing peer, too.
+    running(&host, &[&members[0]], &["member0"]).await;
+    makes_up(&host, 2).await;
+    running(&host, &[&members[1]], &["member1"]).await;
+    until(async || overdrawn(&host).await == [(0, 2)]).await;
+    let made_up = makes_up(&host, 4).await;
+    running(&host, &[&members[2]], &["member2"]).await;
+    until(async || overdrawn(&host).await == [(0, 3)]).await;
+    let ticket = made_up[0].0.ticket.unverified().host.to_string();
+    log.tells(&["WARN", &ticket, "more holders than one"]).await;
+    assert_eq!(proofs(&host).await, [], "nobody has two slots that contradict each other");
+
+    // Whatever of it is shown proves the rest.
+    let (right, release) = made_up[1].clone();
+    let request = BillingRequest::Released { right: Box::new(right), release };
+    let answer = host.node.billing().handle(members[0].peer(), request, clock::now()).await;
+    assert!(matches!(answer, BillingResponse::Noted), "{answer:?}");
+    assert_eq!(proofs(&host).await.len(), 1);
 }
 
 /// What a host's node says to a member that the honest code would not.

@@ -19,7 +19,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Handover, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError, sign};
+use super::{
+    Handover, MAX_GENERATION, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError, sign,
+};
 use crate::{
     identity::{Identity, PeerId},
     time::Timestamp,
@@ -171,7 +173,8 @@ impl Ledger {
     /// The place to grant next: one that was given back, else the next new number.
     fn next_place(&self) -> Result<(u32, u32, Option<Signed<Release>>), GrantError> {
         for (k, release) in &self.released {
-            if let Some(generation) = release.generation.checked_add(1) {
+            let generation = release.generation.saturating_add(1);
+            if generation <= MAX_GENERATION {
                 return Ok((*k, generation, Some(release.to_signed())));
             }
         }
@@ -195,11 +198,7 @@ impl Ledger {
         if taken_back || slot.and_then(|slot| slot.release.as_ref()).is_some_and(known) || gone() {
             return Ok(());
         }
-        let slot = slot.filter(|slot| {
-            (slot.ticket, slot.hash(), slot.generation, slot.member)
-                == (release.ticket, release.slot, release.generation, release.member)
-        });
-        let member = slot.ok_or(ReleaseError::NotHeld)?.member;
+        let member = slot.filter(|slot| release.gives_back(slot)).ok_or(ReleaseError::NotHeld)?.member;
         self.slots.remove(&k);
         self.members.remove(&member);
         self.released.insert(k, release);

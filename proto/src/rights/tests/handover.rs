@@ -195,10 +195,10 @@ fn the_longest_line_fits_into_an_item() {
 
     let (k, late) = (MAX_COPIES - 2, NOW + 36_500 * DAY);
     let release =
-        Release { k, generation: u32::MAX - 1, released_at: late, ..(*release(&slot(0, 1), 1)).clone() };
+        Release { k, generation: MAX_GENERATION - 1, released_at: late, ..(*release(&slot(0, 1), 1)).clone() };
     let slot = Slot {
         k,
-        generation: u32::MAX,
+        generation: MAX_GENERATION,
         host: last.peer(),
         issued_at: late,
         release: Some(sign(&release, &member(1)).unwrap().to_signed()),

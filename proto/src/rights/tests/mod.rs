@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod chain;
+mod copies;
 mod envelope;
 mod equivocation;
 mod fixtures;

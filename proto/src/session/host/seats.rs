@@ -4,7 +4,7 @@ use super::{Host, HostError, HostState, INVITATION_LIFE, Seat};
 use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
-    rights::{Release, Signed, Slot, Verified, sign},
+    rights::{Release, Right, Signed, Slot, Verified, sign},
     session::{
         Channel, Contact, DeclineReason, Invitation, MAX_SEATS, Membership, Message, Roster, RosterEntry,
         SeatState,
@@ -126,8 +126,12 @@ impl Host {
         let is_free = said.member == from && !context.elsewhere.contains(&said.slot);
         let own = self.seats.get(&from).and_then(|seat| seat.slot.as_ref().map(|slot| slot.hash()));
         let is_own = own == Some(said.slot) && release.clone().verify().is_ok();
+        let held = context.ledger.as_ref().and_then(|ledger| ledger.slot_of(from)).cloned();
         let ledger = context.ledger.as_mut();
-        let released = is_free && ledger.is_some_and(|ledger| ledger.release(release).is_ok());
+        let released = is_free && ledger.is_some_and(|ledger| ledger.release(release.clone()).is_ok());
+        if released {
+            outputs.extend(held.and_then(|slot| self.taken_back(slot, release)));
+        }
         let Some(seat) = self.seats.get_mut(&from) else {
             return Ok(());
         };
@@ -144,6 +148,13 @@ impl Host {
             self.tell_roster(context);
         }
         Ok(())
+    }
+
+    /// A slot that was just taken back, for the billing peers: whoever gets the number next is no second holder.
+    fn taken_back(&self, slot: Verified<Slot>, release: Signed<Release>) -> Option<Output> {
+        let release = release.verify().ok().filter(|release| release.gives_back(&slot))?;
+        let right = Right::of_member(self.ticket.clone(), slot).ok()?;
+        Some(Output::Released(Box::new((right, release))))
     }
 
     /// ST16-17: the next slot, or no copy left. Whoever accepts too late is told so, and waits for nothing.

@@ -2,7 +2,7 @@
 
 use super::{MAX_GIVEN_BACK, Member, MemberError, MemberState};
 use crate::{
-    rights::{Receipt, ReceiptKind, Release, sign},
+    rights::{Receipt, ReceiptKind, Release, Right, sign},
     session::{
         DeclineReason, Message,
         membership::verified,
@@ -176,6 +176,9 @@ impl Member {
         };
         let release = sign(&release, context.identity)?;
         self.channel.say(Message::Release(release.to_signed()), context.now);
+        if let Ok(right) = Right::of_member(self.ticket.clone(), slot.clone()) {
+            outputs.push(Output::Released(Box::new((right, release))));
+        }
         self.gave_back.push(slot.hash());
         let excess = self.gave_back.len().saturating_sub(MAX_GIVEN_BACK);
         self.gave_back.drain(..excess);
