@@ -277,6 +277,7 @@ impl Node {
     }
 
     #[must_use]
+    /// What all parts share.
     pub fn context(&self) -> &Arc<Context> {
         &self.context
     }

@@ -137,7 +137,10 @@ fn overdrawn(out: &mut impl Write, numbers: &[Value]) -> io::Result<()> {
     for number in numbers {
         let (ticket, host) = (text("ticket", &number["ticket"]), text("host", &number["host"]));
         let (k, holders) = (&number["k"], &number["holders"]);
-        writeln!(out, "overdrawn: {holders} members have copy {k} of ticket {ticket}, and no release is shown; host {host}")?;
+        writeln!(
+            out,
+            "overdrawn: {holders} members have copy {k} of ticket {ticket}, and no release is shown; host {host}"
+        )?;
     }
     Ok(())
 }

@@ -96,7 +96,9 @@ pub enum CommandError {
     Json(#[from] serde_json::Error),
     #[error("the export cannot be written: {0}")]
     Csv(#[from] csv::Error),
-    #[error("--key is for programs without an agent: what an agent is told is not kept, so it cannot be known again")]
+    #[error(
+        "--key is for programs without an agent: what an agent is told is not kept, so it cannot be known again"
+    )]
     KeyForAgent,
     #[error("whoever asked has gone")]
     Gone,
@@ -436,8 +438,8 @@ fn show_ticket(held: &HeldTicket) -> Value {
     json
 }
 
-pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
 /// Writes a user's file, whole or not at all.
+pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
     let failed = |error| CommandError::File(file.display().to_string(), error);
     let (to, bytes) = (file.to_owned(), bytes.to_vec());
     let writing = tokio::task::spawn_blocking(move || {

@@ -46,11 +46,11 @@ use parlor_proto::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::{complaint::Complaints, door::Door, saying::Pace};
 pub use self::{
     error::{OpenError, PostError},
     key::PostKey,
 };
-use self::{complaint::Complaints, door::Door, saying::Pace};
 use crate::{
     clock,
     critical::CriticalTasks,

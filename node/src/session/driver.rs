@@ -230,6 +230,8 @@ impl Driver {
             }
             // Ends the loop that calls this.
             Command::Stop(_) => {}
+            #[cfg(test)]
+            Command::Crash => panic!("told to"),
         }
     }
 
@@ -243,8 +245,6 @@ impl Driver {
             if let Some(group) = run.doing.group.take() {
                 group.close().await;
             }
-            #[cfg(test)]
-            Command::Crash => panic!("told to"),
         }
     }
 

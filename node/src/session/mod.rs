@@ -102,10 +102,10 @@ enum Command {
     Tell(SessionId, String, oneshot::Sender<Option<oneshot::Receiver<Result<(), NotWritten>>>>),
     Stop(oneshot::Sender<()>),
     Lines(SessionId, oneshot::Sender<Vec<(&'static str, String)>>),
-}
-
     #[cfg(test)]
     Crash,
+}
+
 /// What a user wants of one session.
 #[derive(Debug, Clone)]
 pub enum Wish {
@@ -262,7 +262,13 @@ impl Sessions {
         let _ = self.commands.send(Command::Presence(session)).await;
     }
 
+    /// What the driver makes of a command that may fail.
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, SessionError> {
+        self.hear(command).await?
+    }
+
+    /// The driver's answer. One that is gone has none.
+    async fn hear<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SessionError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| SessionError::Stopping)?;
         answer.await.map_err(|_| SessionError::Stopping)
@@ -272,11 +278,5 @@ impl Sessions {
     #[cfg(test)]
     pub(crate) async fn crash(&self) {
         let _ = self.commands.send(Command::Crash).await;
-    /// What the driver makes of a command that may fail.
     }
-        self.hear(command).await?
-    }
-
-    /// The driver's answer. One that is gone has none.
-    async fn hear<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, SessionError> {
 }

@@ -37,12 +37,11 @@ impl Store {
             .execute(&mut **write)
             .await?;
 
-        let keys: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM sent_keys WHERE session = ? AND source = ?")
-                .bind(&session)
-                .bind(key.source())
-                .fetch_one(&mut **write)
-                .await?;
+        let keys: i64 = sqlx::query_scalar("SELECT count(*) FROM sent_keys WHERE session = ? AND source = ?")
+            .bind(&session)
+            .bind(key.source())
+            .fetch_one(&mut **write)
+            .await?;
         if keys == 1 && key.source().starts_with(PAGES) {
             forget_pages(write, &session).await?;
         }

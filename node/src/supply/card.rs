@@ -21,10 +21,10 @@ use crate::{
     clock,
     contacts::ContactError,
     context::{Context, Event},
+    overlay::Closed,
     store::{
         self, StoreError,
         bundle::{CardError as FileError, read_card, write_card},
-    overlay::Closed,
     },
 };
 
@@ -74,11 +74,11 @@ pub enum CardError {
     Outbox(#[from] OutboxError),
     #[error(transparent)]
     Sign(#[from] SignError),
+    #[error(transparent)]
+    Network(#[from] Closed),
 }
 
 /// Writes a program of the library, the best right to it that this node has, and where to find its host.
-    #[error(transparent)]
-    Network(#[from] Closed),
 pub async fn write(context: &Context, name: &str, file: &Path) -> Result<ProgramId, CardError> {
     let entry = library::find(context, name).await?;
     let bundle = context.bundle(entry.program).await.map_err(LibraryError::from)?;

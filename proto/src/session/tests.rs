@@ -617,7 +617,11 @@ fn a_discarded_copy_goes_to_somebody_else() {
     world.settle();
     assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 1));
     let tellers: Vec<_> = world.given_back.iter().map(|(node, _)| *node).collect();
-    assert_eq!(tellers, [has, HOST], "billing hears of it from whoever gave it back, and from whoever took it");
+    assert_eq!(
+        tellers,
+        [has, HOST],
+        "billing hears of it from whoever gave it back, and from whoever took it"
+    );
     let again = contact(&world.identities[refused], "m");
     world.tell_host(Input::Invite(vec![again])).unwrap();
     world.settle();
@@ -639,7 +643,10 @@ fn a_copy_that_is_in_use_elsewhere_is_not_taken_back() {
     world.settle();
     assert_eq!((seat_of(&world, has), world.ledger().left()), (SeatState::Left, 0));
     assert_eq!(world.host().slots_in_use().count(), 0);
-    assert!(!world.given_back.iter().any(|(node, _)| *node == HOST), "what was not taken back is not said to be");
+    assert!(
+        !world.given_back.iter().any(|(node, _)| *node == HOST),
+        "what was not taken back is not said to be"
+    );
 }
 
 #[test]

@@ -218,7 +218,10 @@ impl World {
                 if let Load::Ack(hash) = &answer
                     && !self.billing.log.contains_key(hash)
                 {
-                    self.breaks(Invariant::Durable, "the billing peer acknowledges what is not in its log".into());
+                    self.breaks(
+                        Invariant::Durable,
+                        "the billing peer acknowledges what is not in its log".into(),
+                    );
                 }
                 let billing = self.billing_end();
                 self.send(billing, sender, session, answer);

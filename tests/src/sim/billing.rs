@@ -9,9 +9,7 @@ use parlor_proto::{
     },
     identity::PeerId,
     ids::{ReceiptHash, TicketHash},
-    rights::{
-        EquivocationProof, Receipt, ReceiptKind, Release, Right, Signed, SignedRight, Slot, Verified,
-    },
+    rights::{EquivocationProof, Receipt, ReceiptKind, Release, Right, Signed, SignedRight, Slot, Verified},
 };
 
 use super::bug::Bug;

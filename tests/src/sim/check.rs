@@ -252,7 +252,8 @@ impl World {
         let Some(held) = self.nodes[node].sessions.get(&session) else { return };
         let kept = held.on_disk().expected_of(from, term);
         if kept.is_none_or(|kept| kept < next) {
-            let how = format!("node {node} acknowledges all below {next}, and has on disk what is below {kept:?}");
+            let how =
+                format!("node {node} acknowledges all below {next}, and has on disk what is below {kept:?}");
             return self.breaks(Invariant::Durable, how);
         }
         let acknowledged = self.truth.acknowledged.entry((node, session)).or_default();

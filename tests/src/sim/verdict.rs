@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use parlor_proto::{
     identity::PeerId,
-    ids::SessionId,
+    ids::{SessionId, TicketHash},
+    rights::{Slot, Verified},
     session::{HostState, MemberState, Role},
 };
 
@@ -249,14 +250,16 @@ impl World {
         if self.nodes.iter().any(|node| node.lost) {
             return;
         }
-        let is_honest = |ticket| !self.truth.cheated_tickets.contains(ticket);
-        let mut held = self.billing.held().filter(|((ticket, _), _)| is_honest(ticket));
-        if let Some(((_, k), slots)) = held.find(|(_, slots)| slots.len() > 1) {
-            let of = |slot: &&parlor_proto::rights::Verified<parlor_proto::rights::Slot>| {
-                (self.by_peer.get(&slot.member).copied(), slot.generation)
-            };
-            let slots: Vec<_> = slots.iter().map(of).collect();
-            self.breaks(Invariant::Counted, format!("number {k} of an honest host is overdrawn: {slots:?}"));
+        let node_of = |peer: &PeerId| self.by_peer.get(peer).copied();
+        let is_overdrawn = |((ticket, _), slots): &((TicketHash, u32), Vec<&Verified<Slot>>)| {
+            slots.len() > 1 && !self.truth.cheated_tickets.contains(ticket)
+        };
+        let overdrawn = self.billing.held().find(is_overdrawn).map(|((_, k), slots)| {
+            let slots: Vec<_> = slots.iter().map(|slot| (node_of(&slot.member), slot.generation)).collect();
+            format!("number {k} of an honest host is overdrawn: {slots:?}")
+        });
+        if let Some(how) = overdrawn {
+            self.breaks(Invariant::Counted, how);
         }
     }
 

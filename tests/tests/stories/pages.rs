@@ -1,13 +1,6 @@
 //! What pages post reaches everybody, once, whatever it is and whatever happens to the node.
 
-use parlor_tests::{
-    cast::Cast,
-    node::Node,
-    page::Page,
-    programs::example,
-    wait_until,
-    watch::Watch,
-};
+use parlor_tests::{cast::Cast, node::Node, page::Page, programs::example, wait_until, watch::Watch};
 use serde_json::{Value, json};
 
 /// How many answers a page has when its node is killed; sixteen more updates are on their way then.
@@ -95,7 +88,8 @@ fn whatever_a_page_posts_everybody_goes_on_watching() {
     page.post(r#"{"info":"no payload"}"#);
     page.post(r#"{"payload":"the last"}"#);
     page.until_all_answered();
-    let refused: Vec<_> = page.refused.iter().map(|(n, why)| (*n as usize - odd.len(), why.as_str())).collect();
+    let refused: Vec<_> =
+        page.refused.iter().map(|(n, why)| (*n as usize - odd.len(), why.as_str())).collect();
     assert_eq!(refused[0], (1, "the payload nests arrays and objects more than 100 deep"));
     assert!(refused[1].0 == 2 && refused[1].1.starts_with("not a webxdc update"), "{refused:?}");
     assert_eq!(refused.len(), 2);

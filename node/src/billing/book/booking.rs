@@ -132,7 +132,11 @@ impl Booking {
     }
 
     /// Remembers the ticket.
-    pub(in crate::billing)     async fn keep_ticket(&mut self, ticket: &Verified<Ticket>, now: Timestamp) -> Result<(), BookError> {
+    pub(in crate::billing) async fn keep_ticket(
+        &mut self,
+        ticket: &Verified<Ticket>,
+        now: Timestamp,
+    ) -> Result<(), BookError> {
         let query = "INSERT INTO billing_tickets \
                      (ticket, origin, host, program, name, copies, envelope, first_seen) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING";

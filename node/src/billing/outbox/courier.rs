@@ -150,7 +150,9 @@ pub(in crate::billing) async fn settle(
             tracing::info!(%billing, %release, reason, "a billing peer does not want a release");
             outbox.link_settled(release, *billing).await
         }
-        (_, BillingResponse::Later) => put_off(outbox, parcel, "the billing peer cannot book it now", now).await,
+        (_, BillingResponse::Later) => {
+            put_off(outbox, parcel, "the billing peer cannot book it now", now).await
+        }
         (What::Receipt(_), BillingResponse::Noted) | (What::Link(_), BillingResponse::Acked(_)) => {
             put_off(outbox, parcel, "the billing peer's answer does not fit", now).await
         }

@@ -10,16 +10,17 @@ use parlor_proto::{
     rights::{Release, Right, Signed, Verified},
     time::Timestamp,
 };
-use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+use sqlx::{Row as _, Sqlite, sqlite::SqliteRow};
 
 use super::{MAX_DELAY, MAX_DUE, Outbox, OutboxError, Parcel, What, delay, to_column};
+use crate::database::Connection;
 
 impl Outbox {
     /// Adds a slot that was given back, for each of its billing peers, in the caller's transaction.
     /// [`wake`](Self::wake) once that is committed. The same release again changes nothing.
     pub async fn enqueue_link(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<Sqlite>,
         right: &Right,
         release: &Verified<Release>,
         now: Timestamp,
@@ -78,7 +79,8 @@ impl Outbox {
         let query = sqlx::query_scalar::<_, i64>(query).bind(release.to_string()).bind(peer.to_string());
         let Some(attempts) = query.fetch_optional(&self.pool).await? else { return Ok(()) };
         let at = now + delay(attempts.unsigned_abs() + 1, 1);
-        let query = "UPDATE outbox_links SET attempts = attempts + 1, next_at = ? WHERE release = ? AND peer = ?";
+        let query =
+            "UPDATE outbox_links SET attempts = attempts + 1, next_at = ? WHERE release = ? AND peer = ?";
         let query = sqlx::query(query).bind(to_column(at)).bind(release.to_string()).bind(peer.to_string());
         query.execute(&self.pool).await?;
         Ok(())

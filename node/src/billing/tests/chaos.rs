@@ -84,13 +84,19 @@ impl World {
             }
             Step::LoseRequest(which) => {
                 if let Some(parcel) = self.take_due(which).await {
-                    self.outbox.failed(receipt_in(&parcel), parcel.billing, "lost", self.clock).await.unwrap();
+                    self.outbox
+                        .failed(receipt_in(&parcel), parcel.billing, "lost", self.clock)
+                        .await
+                        .unwrap();
                 }
             }
             Step::LoseAnswer(which) => {
                 if let Some(parcel) = self.take_due(which).await {
                     self.book(&parcel).await;
-                    self.outbox.failed(receipt_in(&parcel), parcel.billing, "lost", self.clock).await.unwrap();
+                    self.outbox
+                        .failed(receipt_in(&parcel), parcel.billing, "lost", self.clock)
+                        .await
+                        .unwrap();
                 }
             }
             Step::Replay(which) => {

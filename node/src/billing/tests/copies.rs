@@ -115,7 +115,11 @@ async fn members_that_come_and_go_are_one_holder_in_whatever_order_it_is_heard()
             noted(&disk, right, who).await;
         }
         let position = report(last, MEMBER + 5).await.unverified().position;
-        assert_eq!(position, if is_late { 1 } else { 2 }, "what is written down beside the log takes no place in it");
+        assert_eq!(
+            position,
+            if is_late { 1 } else { 2 },
+            "what is written down beside the log takes no place in it"
+        );
         assert_eq!(overdrawn(&disk).await, []);
         assert_eq!(disk.book().await.proofs().await.unwrap(), []);
     }
@@ -167,7 +171,10 @@ async fn every_billing_peer_is_shown_what_was_given_back_until_it_has_written_it
         tx.commit().await.unwrap();
     }
     let due = links(&outbox, NOW).await;
-    assert_eq!(due.iter().map(|parcel| parcel.billing).collect::<Vec<_>>(), [peer(BILLING), peer(OTHER_BILLING)]);
+    assert_eq!(
+        due.iter().map(|parcel| parcel.billing).collect::<Vec<_>>(),
+        [peer(BILLING), peer(OTHER_BILLING)]
+    );
 
     // One is not there yet, and an answer to something else settles nothing.
     settle(&outbox, &due[0], BillingResponse::Later, NOW).await.unwrap();

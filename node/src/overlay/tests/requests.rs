@@ -67,7 +67,8 @@ async fn requests_of_each_protocol_are_answered() {
         let candidate = Contact { peer: peer(1), name: "Ann".into(), addresses: Vec::new() };
         let follows = Standing { term: 1, host: peer(2) };
         let session = SessionId([1; 16]);
-        let vote = VoteRequest { session, term: 2, epoch: 4, candidate, slot: None, follows };
+        let vote =
+            VoteRequest { session, term: 2, epoch: 4, candidate, slot: None, membership: None, follows };
         let vote = ask(Request::Vote(Box::new(vote))).await;
         assert!(
             matches!(vote, Response::Vote(no) if matches!(*no, VoteResponse::Refused { term: 2, epoch: 3, hears: Some(_) }))

@@ -122,7 +122,8 @@ pub(super) mod testing {
             r"\\u[0-9a-f]{3,4}",
             r#"\\["\\/bfnrtx]"#,
         ];
-        let string = proptest::collection::vec(text, 0..5).prop_map(|parts| format!("\"{}\"", parts.concat()));
+        let string =
+            proptest::collection::vec(text, 0..5).prop_map(|parts| format!("\"{}\"", parts.concat()));
         let number = r"-?(0|[1-9][0-9]{0,30})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,6})?";
         let leaf = prop_oneof![string.clone(), number, "true|false|null|nul|01|\\.5| "];
         leaf.prop_recursive(6, 60, 4, move |inner| {
@@ -130,12 +131,12 @@ pub(super) mod testing {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(|all| format!("[{}]", all.join(","))),
                 object.prop_map(|all| {
-                    let fields: Vec<_> = all.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
+                    let fields: Vec<_> =
+                        all.into_iter().map(|(key, value)| format!("{key}: {value}")).collect();
                     format!("{{{}}}", fields.join(" ,"))
                 }),
-                (inner, 1..130_usize).prop_map(|(one, deep)| {
-                    format!("{}{one}{}", "[".repeat(deep), "]".repeat(deep))
-                }),
+                (inner, 1..130_usize)
+                    .prop_map(|(one, deep)| { format!("{}{one}{}", "[".repeat(deep), "]".repeat(deep)) }),
             ]
         })
     }
@@ -161,7 +162,9 @@ mod tests {
         ] {
             assert_eq!(tidy(json, DEEPEST).unwrap(), tidied);
         }
-        for same in [r#"{"z":1.0,"a":0.30000000000000004,"b":123456789012345678901234567890}"#, "-0", r#""\\""#] {
+        for same in
+            [r#"{"z":1.0,"a":0.30000000000000004,"b":123456789012345678901234567890}"#, "-0", r#""\\""#]
+        {
             assert!(matches!(tidy(same, DEEPEST), Ok(Cow::Borrowed(text)) if text == same), "{same}");
         }
     }

@@ -92,11 +92,8 @@ pub enum BundleError {
     Unknown,
     /// The program was removed while it was used.
     #[error("the program was removed")]
-    /// It is not looked at any more.
-    #[error("the node is stopping")]
-    Stopping,
     Removed,
-    /// Nothing is written any more.
+    /// Nothing is read or written any more.
     #[error("the node is stopping")]
     Stopping,
 }

@@ -178,7 +178,15 @@ impl Rogue {
     async fn asks_for_vote(&self, peer: PeerId, session: SessionId) -> VoteResponse {
         let candidate = contact(self.peer());
         let follows = Standing { term: 0, host: peer };
-        let request = VoteRequest { session, term: 1, epoch: u64::MAX, candidate, slot: None, follows };
+        let request = VoteRequest {
+            session,
+            term: 1,
+            epoch: u64::MAX,
+            candidate,
+            slot: None,
+            membership: None,
+            follows,
+        };
         match self.asks(peer, Request::Vote(Box::new(request))).await {
             Response::Vote(response) => *response,
             other => panic!("another protocol's answer: {other:?}"),

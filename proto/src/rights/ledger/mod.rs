@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Handover, MAX_GENERATION, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError, sign,
+    Handover, MAX_GENERATION, Release, SignError, Signed, Slot, Ticket, TicketError, Verified, VerifyError,
+    sign,
 };
 use crate::{
     identity::{Identity, PeerId},

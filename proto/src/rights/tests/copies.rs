@@ -96,11 +96,8 @@ fn one_member_by_two_chains_is_a_proof() {
 #[test]
 fn a_number_is_not_passed_on_without_end() {
     let last = made_up(0, MAX_GENERATION, 1);
-    let beyond = Slot {
-        generation: MAX_GENERATION + 1,
-        release: Some(last.to_signed()),
-        ..unsigned_slot(0, 2)
-    };
+    let beyond =
+        Slot { generation: MAX_GENERATION + 1, release: Some(last.to_signed()), ..unsigned_slot(0, 2) };
     let error = sign(&beyond, &host()).unwrap_err().to_string();
     assert_eq!(error, "not a slot: its number was given back too often");
 }

@@ -194,8 +194,12 @@ fn the_longest_line_fits_into_an_item() {
     assert!(error.unwrap_err().to_string().contains("too many"), "one more");
 
     let (k, late) = (MAX_COPIES - 2, NOW + 36_500 * DAY);
-    let release =
-        Release { k, generation: MAX_GENERATION - 1, released_at: late, ..(*release(&slot(0, 1), 1)).clone() };
+    let release = Release {
+        k,
+        generation: MAX_GENERATION - 1,
+        released_at: late,
+        ..(*release(&slot(0, 1), 1)).clone()
+    };
     let slot = Slot {
         k,
         generation: MAX_GENERATION,
