@@ -276,8 +276,8 @@ impl Node {
         }
     }
 
-    #[must_use]
     /// What all parts share.
+    #[must_use]
     pub fn context(&self) -> &Arc<Context> {
         &self.context
     }
