@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Sqlite, sqlite::SqliteConnectOptions};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 pub use agents::{AgentState, owner_of_session};
 pub use bundle::{Bundle, BundleError, Bundles};
@@ -55,6 +55,8 @@ pub struct Store {
     pool: Pool<Sqlite>,
     options: SqliteConnectOptions,
     untidy: Arc<Notify>,
+    /// Held while it is tidied; `true` once it is closed.
+    tidying: Arc<Mutex<bool>>,
 }
 
 /// Why something could not be read or written.
@@ -87,6 +89,7 @@ impl Store {
 
     /// Waits for what is under way, and closes the file.
     pub async fn close(&self) {
+        *self.tidying.lock().await = true;
         self.pool.close().await;
     }
 }

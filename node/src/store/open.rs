@@ -12,7 +12,6 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     sqlite::{SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
-use tokio::sync::Notify;
 
 use super::Store;
 use crate::{database::Pool, home::create_private};
@@ -89,7 +88,8 @@ impl Store {
             Ok(()) => Ok(Self {
                 pool: Pool::new(pool, "BEGIN IMMEDIATE"),
                 options,
-                untidy: Arc::new(Notify::new()),
+                untidy: Arc::default(),
+                tidying: Arc::default(),
             }),
             Err(MigrateError::VersionMissing(_)) => Err(OpenError::Newer),
             Err(error) => Err(OpenError::Migrate(error)),

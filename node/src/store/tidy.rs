@@ -22,8 +22,12 @@ const PAGES: &str = "PRAGMA incremental_vacuum(2048)";
 
 impl Store {
     /// Gives back what is free, and empties the write-ahead log into the database. Returns whether that is empty then:
-    /// not while somebody reads.
+    /// not while somebody reads. Does nothing once the store is closed.
     pub async fn tidy(&self) -> Result<bool, StoreError> {
+        let is_closed = self.tidying.lock().await;
+        if *is_closed {
+            return Ok(true);
+        }
         let options = self.options.clone().busy_timeout(PATIENCE);
         let mut connection = SqliteConnection::connect_with(&options).await?;
         let mut free: i64 = i64::MAX;
