@@ -264,7 +264,6 @@ impl Node {
         }
     }
 
-    /// What all parts share.
     /// Returns once the node was stopped; or why it cannot go on: then it is to be stopped, and started again.
     ///
     /// # Errors
@@ -357,7 +356,8 @@ impl Node {
                 node.event(event, &source).await;
             }
         });
-        tokio::spawn(self.context.store.clone().keep_tidy(self.stop.clone()));
+        let tidying = self.context.store.clone().keep_tidy(self.stop.clone());
+        self.context.tasks.spawn_finite("tidying the database", tidying);
         let (outbox, overlay) = (self.context.outbox.clone(), self.context.overlay.clone());
         let (billing, me) = (self.billing.clone(), self.context.me());
         let courier = billing::outbox::courier::run(outbox, clock::now, move |peer, request| {

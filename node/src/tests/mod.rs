@@ -11,6 +11,7 @@ mod invitations;
 mod past_keys;
 mod rights;
 mod rogues;
+mod stopping;
 mod supply;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};

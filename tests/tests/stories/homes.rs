@@ -66,7 +66,7 @@ fn a_damaged_database_is_said_to_be_damaged() {
     fs::write(&database, "this is no database, but long enough to be taken for one ".repeat(1000))
         .expect("a file");
     let why = world.setup("solo").fails().refusal();
-    assert!(why.contains("parlor.db is damaged (file is not a database)"), "{why}");
+    assert!(why.contains("parlor.db is damaged ("), "{why}");
     fs::write(&database, &whole).expect("a file");
     drop(world.node("solo"));
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 
 use super::{
-    super::{Content, Event, Limits, Readiness, Stopped, Update},
+    super::{Content, Event, Limits, NotWritten, Readiness, Stopped, Update},
     Stage, fate,
     guest::{ECHO, SPIN, agent, echo},
     input, patient,
@@ -176,6 +176,22 @@ async fn what_cannot_be_said_is_an_answer() {
     let posted = stage.room.posted.lock().unwrap();
     assert_eq!(posted.iter().map(|content| content.payload.as_str()).collect::<Vec<_>>(), ["[1, 2]"]);
     assert_eq!(stage.room.sent.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn who_hands_it_something_hears_whether_what_it_wrote_is_written() {
+    let stage = Stage::new();
+    let component = agent(&[
+        ("extra", r#"(data (i32.const 1024) "[1, 2]")"#),
+        ("input", "(drop (call $say (i32.const 1024) (i32.const 6)))"),
+    ]);
+    let agent = stage.start(&component, patient()).await;
+    for is_full in [false, true, true, false] {
+        stage.room.is_full.store(is_full, std::sync::atomic::Ordering::SeqCst);
+        let taken = agent.hand(input("")).await.unwrap().await.unwrap();
+        assert_eq!(taken, if is_full { Err(NotWritten) } else { Ok(()) });
+    }
+    assert_eq!(stage.room.posted.lock().unwrap().len(), 2);
 }
 
 #[tokio::test]

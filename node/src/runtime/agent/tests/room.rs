@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -26,13 +26,15 @@ pub(super) struct Room {
     pub(super) packs: Vec<Pack>,
     /// Whether what is posted never gets anywhere.
     pub(super) is_stuck: bool,
+    /// Whether nothing can be written.
+    pub(super) is_full: AtomicBool,
 }
 
 impl Room {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
         let (lines, written) = mpsc::unbounded_channel();
         let (sent, posted, kept, packs) = Default::default();
-        (Self { lines, sent, posted, kept, file: None, packs, is_stuck: false }, written)
+        (Self { lines, sent, posted, kept, file: None, packs, is_stuck: false, is_full: AtomicBool::default() }, written)
     }
 
     pub(super) fn bytes_kept(&self) -> usize {
@@ -58,6 +60,9 @@ impl Surroundings for Room {
         async move {
             if self.is_stuck {
                 std::future::pending::<()>().await;
+            }
+            if self.is_full.load(Ordering::SeqCst) {
+                return Err(SayError::NotWritten);
             }
             self.posted.lock().unwrap().push(content);
             Ok(())
