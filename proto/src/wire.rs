@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     billing::{BillingRequest, BillingResponse, Tariff},
-    group::{UpdatesRequest, UpdatesResponse},
+    group::{UpdatesRequest, UpdatesResponse, keys::EpochTag},
     identity::PeerId,
     ids::{ProgramId, SessionId},
     program::CopiesRule,
@@ -191,6 +191,9 @@ pub struct CommitsRequest {
 pub struct CommitsResponse {
     /// The epoch of the answering node's keys; 0 if it has none for the asking one.
     pub newest: u64,
+    /// Which keys of that epoch: others than the asking node's own, if the two have followed different commits.
+    #[serde(default)]
+    pub state: Option<EpochTag>,
     /// At most [`crate::session::MAX_COMMITS_SENT`].
     pub changes: Vec<Change>,
 }

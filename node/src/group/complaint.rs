@@ -83,6 +83,7 @@ impl Complaint {
             Self::Closed(OpenError::Mine) => 15,
             Self::Closed(OpenError::Replay) => 16,
             Self::Closed(OpenError::Forged) => 17,
+            Self::Closed(OpenError::Forked { .. }) => 22,
         }
     }
 
@@ -92,6 +93,8 @@ impl Complaint {
         match self {
             Self::NoKeys | Self::NoRoom(_) | Self::Stranger(_) | Self::Full | Self::Busy => true,
             Self::Closed(OpenError::Ahead { .. } | OpenError::UnknownEpoch { .. } | OpenError::Mine) => true,
+            // While one part of a torn group comes over to the other's host.
+            Self::Closed(OpenError::Forked { .. }) => true,
             Self::Closed(OpenError::Replay) => lane == Some(Lane::Realtime),
             _ => false,
         }

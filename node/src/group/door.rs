@@ -16,12 +16,13 @@ use std::{
 use parlor_proto::{
     group::{
         keys::{GroupKeys, MlsError},
-        lanes::{EnterError, Lane, Lanes, OpenError, SealError, Waiting, WaitingRoom},
+        lanes::{EnterError, Lane, Lanes, OpenError, Salt, SealError, Waiting, WaitingRoom},
         rate::{Allowance, Limits},
     },
     identity::PeerId,
     time::Timestamp,
 };
+use rand::{TryRng as _, rngs::SysRng};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::complaint::Complaint;
@@ -38,6 +39,8 @@ pub(super) enum SayError {
     NoKeys,
     #[error(transparent)]
     Seal(#[from] SealError),
+    #[error("the operating system gives no randomness: {0}")]
+    Random(#[from] rand::rngs::SysError),
 }
 
 /// What a member said.
@@ -99,13 +102,16 @@ impl Door {
         }
     }
 
-    /// The keys of the next epoch; see [`Lanes::enter`]. What waited for them comes out.
+    /// The keys of now; see [`Lanes::enter`]. What waited for them comes out.
     pub(super) fn enter(&mut self, keys: &GroupKeys, now: Timestamp) -> Result<Vec<Opened>, EnterError> {
+        let before = self.epoch();
         match &mut self.lanes {
             Some(lanes) => lanes.enter(keys, now)?,
             None => self.lanes = Some(Lanes::new(keys, self.boot)?),
         }
-        let waited = self.waiting.release(self.epoch());
+        // Another host's epochs may have lower numbers: all come out, and wait again if it is not their time.
+        let reached = if self.epoch() < before { u64::MAX } else { self.epoch() };
+        let waited = self.waiting.release(reached);
         let open = |Waiting { lane, source, frame }| (source, self.open_frame(source, lane, &frame, now));
         Ok(waited.into_iter().map(open).collect())
     }
@@ -128,7 +134,9 @@ impl Door {
 
     /// A packet for everyone in the group.
     pub(super) fn seal(&mut self, lane: Lane, plaintext: &[u8]) -> Result<Vec<u8>, SayError> {
-        let frame = self.lanes.as_mut().ok_or(SayError::NoKeys)?.seal(lane, plaintext)?;
+        let mut salt = Salt::default();
+        SysRng.try_fill_bytes(&mut salt)?;
+        let frame = self.lanes.as_mut().ok_or(SayError::NoKeys)?.seal(lane, plaintext, salt)?;
         let mut packet = Vec::with_capacity(1 + frame.len());
         packet.push(lane.code());
         packet.extend_from_slice(&frame);

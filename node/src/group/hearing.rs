@@ -70,8 +70,10 @@ impl Inner {
                 return;
             }
             Err(Shut::Dropped(lane, complaint)) => {
-                if let Complaint::Closed(OpenError::UnknownEpoch { epoch }) = complaint {
-                    self.hint(epoch);
+                match complaint {
+                    Complaint::Closed(OpenError::UnknownEpoch { epoch }) => self.hint(epoch),
+                    Complaint::Closed(OpenError::Forked { .. }) => self.hint_of_fork(),
+                    _ => {}
                 }
                 (lane, complaint)
             }
@@ -84,6 +86,12 @@ impl Inner {
         if epoch > self.door().epoch() {
             self.wanted_epoch.send_replace(epoch);
         }
+    }
+
+    /// A member follows another host or another commit than this node: one of the two is astray.
+    fn hint_of_fork(&self) {
+        let epoch = self.door().epoch();
+        self.wanted_epoch.send_replace(epoch);
     }
 
     fn deliver(&self, said: Said) -> Result<(), Complaint> {

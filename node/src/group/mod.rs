@@ -197,13 +197,14 @@ impl Group {
         Ok(Self { inner })
     }
 
-    /// The group's keys have come to a new epoch, and are on disk. To be told of each, in order.
+    /// The group's keys of now, which are on disk. To be told of each, in order.
     pub fn enter(&self, keys: Arc<GroupKeys>) -> Result<(), EnterError> {
         self.inner.enter(&keys)
     }
 
-    /// An epoch above this node's in which a member has sealed something, it seems: commits are missing here. Changes
-    /// with each such frame, which need not be authentic: a member can name any number.
+    /// An epoch above this node's in which a member has sealed something, it seems: commits are missing here; or this
+    /// node's own, when a member seems to have other keys of it. Changes with each such frame, which need not be authentic:
+    /// a member can name any number.
     #[must_use]
     pub fn wanted_epoch(&self) -> watch::Receiver<u64> {
         self.inner.wanted_epoch.subscribe()

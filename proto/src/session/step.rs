@@ -61,7 +61,8 @@ pub enum Input {
         /// What it has.
         answer: CommitsResponse,
     },
-    /// Somebody speaks in an epoch for which this node has no keys yet. A hint: nobody has vouched for it.
+    /// Somebody speaks in an epoch for which this node has no keys yet; or in this node's own, with other keys. A hint:
+    /// nobody has vouched for it.
     Behind(u64),
     /// A member wants to be host.
     VoteAsked {

@@ -852,6 +852,7 @@ proptest! {
     }
 }
 
+mod keys;
 mod links;
 mod membership;
 mod poll;

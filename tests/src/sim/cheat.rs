@@ -20,7 +20,7 @@ use parlor_proto::{
 use super::{
     dice::Dice,
     event::{Envelope, Load},
-    group::Frame,
+    group::{Frame, NO_SALT},
     node::Node,
     world::World,
 };
@@ -230,7 +230,9 @@ impl World {
         let holder = &mut self.nodes[node];
         let lanes = holder.sessions.get_mut(&session).and_then(|held| held.run.lanes.as_mut());
         let Ok(plaintext) = cbor4ii::serde::to_vec(Vec::new(), &Frame::Update(update)) else { return };
-        let Some(frame) = lanes.and_then(|lanes| lanes.seal(Lane::Updates, &plaintext).ok()) else { return };
+        let Some(frame) = lanes.and_then(|lanes| lanes.seal(Lane::Updates, &plaintext, NO_SALT).ok()) else {
+            return;
+        };
         let envelope =
             Envelope { source: node, lane: Lane::Updates, frame: Arc::new(frame), id, slipped: false };
         for to in near {
@@ -258,7 +260,7 @@ impl World {
                             (self.dice.between(0, u64::MAX), self.dice.bytes::<40>().to_vec());
                         let commit = parlor_proto::group::keys::Commit { epoch: newest, bytes: commit };
                         let changes = vec![Change { commit, added: Vec::new() }];
-                        Load::Commits(parlor_proto::wire::CommitsResponse { newest, changes })
+                        Load::Commits(parlor_proto::wire::CommitsResponse { newest, state: None, changes })
                     }
                 };
                 self.send(node, to, session, load);

@@ -364,7 +364,8 @@ impl World {
     /// A frame is sealed: under a nonce of its own, and for nobody who has left.
     pub(super) fn check_sealed(&mut self, node: usize, session: SessionId, lane: Lane, frame: &[u8]) {
         self.counts("frames");
-        let header = frame[..frame.len().min(28)].to_vec();
+        // Epoch, its tag, leaf, boot, counter.
+        let header = frame[..frame.len().min(36)].to_vec();
         if !self.truth.nonces.insert((node, session, lane, header)) {
             return self.breaks(Invariant::Nonces, format!("node {node} seals twice under one nonce"));
         }

@@ -6,7 +6,7 @@ use parlor_proto::{
     group::{
         Heads, Update, UpdatesResponse,
         keys::GroupKeys,
-        lanes::{Lane, Lanes, OpenError, Opened, Waiting},
+        lanes::{Lane, Lanes, OpenError, Opened, Salt, Waiting},
     },
     identity::PeerId,
     ids::SessionId,
@@ -28,6 +28,9 @@ use super::{
 const RELAYS: usize = 2;
 /// How long after it left a node still tries to be heard, ms.
 const HAUNTS: [u64; 3] = [100, 3_000, 20_000];
+
+/// No help from chance: without it, too, boot and counter are to keep a node's nonces apart.
+pub(super) const NO_SALT: Salt = [0; 8];
 
 /// What is sealed. (Each lane of a real node carries one kind.)
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -156,7 +159,7 @@ impl World {
         let Ok(plaintext) = cbor4ii::serde::to_vec(Vec::new(), frame) else { return };
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return };
         let Some(lanes) = &mut held.run.lanes else { return };
-        let Ok(sealed) = lanes.seal(lane, &plaintext) else { return };
+        let Ok(sealed) = lanes.seal(lane, &plaintext, NO_SALT) else { return };
         self.check_sealed(node, session, lane, &sealed);
         let envelope =
             Envelope { source: node, lane, frame: Arc::new(sealed), id: self.id(), slipped: false };
@@ -216,6 +219,7 @@ impl World {
             Err(OpenError::UnknownEpoch { epoch: other }) if other > epoch => {
                 self.input(node, session, Input::Behind(other));
             }
+            Err(OpenError::Forked { .. }) => self.input(node, session, Input::Behind(epoch)),
             Err(_) => {}
         }
     }
@@ -355,7 +359,7 @@ impl World {
         let frame = Frame::Realtime(id.to_be_bytes().to_vec());
         let Ok(plaintext) = cbor4ii::serde::to_vec(Vec::new(), &frame) else { return };
         let Some(lanes) = self.truth.ghosts.get_mut(&(node, session)) else { return };
-        let Ok(sealed) = lanes.seal(Lane::Realtime, &plaintext) else { return };
+        let Ok(sealed) = lanes.seal(Lane::Realtime, &plaintext, NO_SALT) else { return };
         let envelope = Envelope {
             source: node,
             lane: Lane::Realtime,

@@ -71,7 +71,7 @@ async fn ones_own_node_holds_back_first() {
     // Realtime does not wait: it is dropped, unsealed.
     let sealed = || {
         let packet = site.group.inner.door().seal(Lane::Realtime, b"").unwrap();
-        u64::from_be_bytes(packet[21..29].try_into().unwrap())
+        u64::from_be_bytes(packet[29..37].try_into().unwrap())
     };
     site.group.send_realtime("passes".into()).await;
     assert_eq!(sealed(), 1);

@@ -95,7 +95,7 @@ fn update(sender: u8, number: u64, text: &str) -> Verified<Update> {
 
 /// As a member's node seals it; or one that is more inventive.
 fn packet(lanes: &mut Lanes, lane: Lane, plaintext: &[u8]) -> Vec<u8> {
-    [&[lane.code()], lanes.seal(lane, plaintext).unwrap().as_slice()].concat()
+    [&[lane.code()], lanes.seal(lane, plaintext, rand::random()).unwrap().as_slice()].concat()
 }
 
 /// What happened to one node's group in the network.

@@ -1,6 +1,6 @@
 //! One node against somebody who tries to be heard: each attempt is dropped and leaves a trace.
 
-use parlor_proto::group::lanes::OpenError;
+use parlor_proto::group::{keys::GroupName, lanes::OpenError};
 
 use super::*;
 use crate::group::complaint::Complaint;
@@ -22,7 +22,12 @@ async fn who_has_not_the_keys_is_not_heard() {
     let mut hearing = site.group.realtime();
     // The same people and names, other keys.
     let mut outside = Lanes::new(&keys(3, 2)[0], 1).unwrap();
-    site.group.heard(peer(0), &packet(&mut outside, Lane::Realtime, b"forged"));
+    let mut forged = packet(&mut outside, Lane::Realtime, b"forged");
+    site.group.heard(peer(0), &forged);
+    assert_eq!(site.complaints(0, &closed(OpenError::Forked { epoch: 1 })), 1);
+    // Whatever it says of itself: after the lane and the epoch's number, which epoch of that number.
+    forged[9..17].copy_from_slice(&keys(3, 1)[0].tag().0);
+    site.group.heard(peer(0), &forged);
     assert_eq!(site.complaints(0, &closed(OpenError::Forged)), 1);
     // With the keys, but in another member's name; or in its own, of which the roster knows nothing.
     let stolen = packet(&mut host, Lane::Realtime, b"stolen");
@@ -42,7 +47,7 @@ async fn garbage_is_dropped() {
         site.group.heard(peer(0), garbage);
     }
     assert_eq!(site.complaints(0, &Complaint::NoLane), 4);
-    site.group.heard(peer(0), &whole[..20]);
+    site.group.heard(peer(0), &whole[..40]);
     site.group.heard(peer(0), &[vec![1], vec![0; 200_000]].concat());
     assert_eq!(site.complaints(0, &closed(OpenError::Malformed)), 2);
     site.group.heard(peer(0), &whole);
@@ -123,6 +128,35 @@ async fn an_update_of_another_session_or_of_nobody_is_not_taken() {
     site.group.inner.commands.send(Command::Pulled(peer(0), Some(response))).await.unwrap();
     until(async || site.complaints(0, &Complaint::Stranger(peer(9))) == 1).await;
     assert!(site.all().await.is_empty());
+}
+
+/// After a network was torn there may be two hosts of one term, each with epochs of the same numbers.
+#[tokio::test]
+async fn who_is_not_in_another_hosts_group_of_the_same_term_reads_no_more() {
+    let name = GroupName { session: SESSION, term: 1 };
+    let host = |number: u8, members: &[u8]| -> Vec<Arc<GroupKeys>> {
+        let alone = GroupKeys::create(name, &identity(number), &[number + 60; 32]).unwrap();
+        let offers: Vec<_> =
+            members.iter().map(|n| KeyOffer::new(&identity(*n), &[n + 70; 32]).unwrap()).collect();
+        let packages: Vec<_> =
+            members.iter().zip(&offers).map(|(n, offer)| (peer(*n), offer.package())).collect();
+        let staged = alone.add(&packages, &identity(number), &[number + 80; 32]).unwrap();
+        let welcome = staged.welcome.as_deref().unwrap();
+        let join = |offer| Arc::new(GroupKeys::join(offer, welcome, name, peer(number)).unwrap());
+        offers.iter().map(join).collect()
+    };
+    let (torn, whole) = (host(0, &[1, 2]), host(3, &[1]));
+    let site = Site::start(1, Some(Arc::clone(&torn[0]))).await;
+    let mut removed = Lanes::new(&torn[1], 1).unwrap();
+    let mut open = |packet: &[u8]| removed.open(Lane::Realtime, peer(1), &packet[1..], Timestamp(0));
+    let said = || site.group.inner.door().seal(Lane::Realtime, b"hello").unwrap();
+    assert!(open(&said()).is_ok());
+    assert_eq!(torn[0].epoch(), whole[0].epoch(), "what this test is about");
+    site.group.enter(Arc::clone(&whole[0])).unwrap();
+    let mut packet = said();
+    assert_eq!(open(&packet), Err(OpenError::Forked { epoch: whole[0].epoch() }));
+    packet[9..17].copy_from_slice(&torn[1].tag().0);
+    assert_eq!(open(&packet), Err(OpenError::Forged), "whatever it says of itself");
 }
 
 #[tokio::test]

@@ -135,7 +135,7 @@ async fn no_two_runs_of_a_node_seal_under_the_same_number() {
     let mut site = Site::start(0, Some(Arc::clone(&keys[0]))).await;
     let boot_of = |group: &Group| {
         let packet = group.inner.door().seal(Lane::Realtime, b"").unwrap();
-        u64::from_be_bytes(packet[13..21].try_into().unwrap())
+        u64::from_be_bytes(packet[21..29].try_into().unwrap())
     };
     let mut boots = vec![boot_of(&site.group)];
     for _ in 0..3 {

@@ -13,7 +13,7 @@ use crate::clock;
 fn sealed_as(keys: &GroupKeys, sender: PeerId, lane: Lane, plaintext: &[u8]) -> Vec<u8> {
     let (leaf, mut nonce) = (keys.members()[&sender], [0; 24]);
     nonce[..8].copy_from_slice(&BOOT.to_be_bytes());
-    let header = [&keys.epoch().to_be_bytes()[..], &leaf.to_be_bytes(), &nonce[..16]].concat();
+    let header = [&keys.epoch().to_be_bytes()[..], &keys.tag().0, &leaf.to_be_bytes(), &nonce].concat();
     let aad = [&header, &keys.session().as_bytes()[..], &[lane.code()]].concat();
     let secret = keys.lane_secret(sender, lane).unwrap();
     let cipher = XChaCha20Poly1305::new((&*secret).into());
@@ -111,6 +111,7 @@ async fn nothing_is_heard_twice_or_under_another_label() {
     let mut lanes = Lanes::new(&elsewhere, BOOT + 1).unwrap();
     let mut foreign = packet(&mut lanes, Lane::Updates, b"from elsewhere");
     foreign[1..9].copy_from_slice(&epoch.to_be_bytes());
+    foreign[9..17].copy_from_slice(&inside.keys.tag().0);
     inside.says_in_vain(&log, foreign, &["WARN", "Updates", "forged or damaged"]).await;
     // And another session's update, sealed for this one.
     let update = inside.rogue.update(SessionId([9; 16]), 2, "from elsewhere");

@@ -328,7 +328,7 @@ async fn hears(hearing: &mut broadcast::Receiver<Realtime>) -> (PeerId, String) 
 
 /// As a member's node seals it, before which lane's code whatsoever.
 fn packet(lanes: &mut Lanes, lane: Lane, plaintext: &[u8]) -> Vec<u8> {
-    [&[lane.code()], lanes.seal(lane, plaintext).unwrap().as_slice()].concat()
+    [&[lane.code()], lanes.seal(lane, plaintext, rand::random()).unwrap().as_slice()].concat()
 }
 
 fn slot_of(member: &Member) -> Verified<Slot> {

@@ -49,7 +49,8 @@ async fn who_was_removed_hears_nothing_more_and_is_not_heard() {
     assert_eq!(inside.rogue.packets().0, 0, "nothing but beacons, from before");
     // Had a member passed something on to it, it could not open it.
     let keys = Arc::clone(role(&inside.host, session).await.keys().unwrap());
-    let sealed = Lanes::new(&keys, BOOT).unwrap().seal(Lane::Realtime, b"without it").unwrap();
+    let sealed =
+        Lanes::new(&keys, BOOT).unwrap().seal(Lane::Realtime, b"without it", rand::random()).unwrap();
     let opened = inside.lanes.open(Lane::Realtime, inside.host.peer(), &sealed, clock::now());
     assert!(matches!(opened, Err(OpenError::Ahead { .. })), "{opened:?}");
 }

@@ -51,6 +51,8 @@ use crate::{identity::PeerId, ids::SessionId};
 
 /// The exporter's label for lane secrets (RFC 9420, section 8.5).
 const LANE_LABEL: &str = "app-lane v1";
+/// What an [`EpochTag`] is derived under.
+const TAG_CONTEXT: &str = "parlor epoch tag v1";
 
 /// Length of a lane's key, bytes.
 pub const LANE_SECRET_LEN: usize = 32;
@@ -74,6 +76,14 @@ pub struct GroupName {
     /// From 0; one more with each change of the host.
     pub term: u32,
 }
+
+/// Names the state of a group in one epoch: two nodes have the same keys if and only if they have the same tag.
+///
+/// The number of an epoch does not say that: two hosts of one term each have an epoch of every number, and so does a
+/// host that lets some members follow one commit and others another. It is a hash of MLS' epoch authenticator (RFC 9420,
+/// section 8.7), so that whoever sees it learns nothing about the keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct EpochTag(#[serde(with = "serde_bytes")] pub [u8; 8]);
 
 /// The group of the session's first host.
 impl From<SessionId> for GroupName {
@@ -130,6 +140,15 @@ impl GroupKeys {
     #[must_use]
     pub fn epoch(&self) -> u64 {
         epoch(self.name, self.group.epoch().as_u64())
+    }
+
+    /// Tells these keys from all others, of whatever epoch, term or host.
+    #[must_use]
+    pub fn tag(&self) -> EpochTag {
+        let hash = blake3::derive_key(TAG_CONTEXT, self.group.epoch_authenticator().as_slice());
+        let mut tag = [0; 8];
+        tag.copy_from_slice(&hash[..8]);
+        EpochTag(tag)
     }
 
     /// Who is in the group in this epoch, the host included.

@@ -6,13 +6,17 @@ use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 
 use super::{Lane, term, window::Window};
 use crate::{
-    group::keys::{GroupKeys, MlsError},
+    group::keys::{EpochTag, GroupKeys, MlsError},
     identity::PeerId,
 };
 
 /// One epoch's keys; overwritten when dropped (by the cipher).
 pub(super) struct Epoch {
     pub(super) number: u64,
+    /// Tells it from others of that number.
+    pub(super) state: EpochTag,
+    /// Who is host in it.
+    pub(super) host: PeerId,
     /// This node's leaf.
     pub(super) mine: u32,
     /// By leaf.
@@ -45,11 +49,27 @@ impl Epoch {
         };
         let senders: Result<_, MlsError> =
             keys.members().iter().map(|(peer, leaf)| Ok((*leaf, sender(*peer)?))).collect();
-        Ok(Self { number: keys.epoch(), mine: keys.leaf(), senders: senders? })
+        let (number, state, host) = (keys.epoch(), keys.tag(), keys.host());
+        Ok(Self { number, state, host, mine: keys.leaf(), senders: senders? })
     }
 
     pub(super) fn term(&self) -> u32 {
         term(self.number)
+    }
+
+    /// Whether it has the keys of this frame.
+    pub(super) fn is_of(&self, number: u64, state: EpochTag) -> bool {
+        (self.number, self.state) == (number, state)
+    }
+
+    /// Whether both are of one MLS group: of one term and host. Only then their leaves have to do with one another.
+    pub(super) fn is_of_same_group(&self, other: &Self) -> bool {
+        (self.term(), self.host) == (other.term(), other.host)
+    }
+
+    /// The same epoch, which was left before: what was opened in it stays opened.
+    pub(super) fn go_on_from(&mut self, left: Self) {
+        self.senders.extend(left.senders);
     }
 
     /// Whether `peer` is here, at `leaf`.

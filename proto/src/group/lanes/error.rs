@@ -33,6 +33,13 @@ pub enum OpenError {
         /// Which.
         epoch: u64,
     },
+    /// An epoch of a number for which this node has keys, but other ones: the sender follows another host of the term, or
+    /// another commit. Asking the host for commits tells which of the two is astray. Unauthenticated.
+    #[error("of another group's epoch {epoch}")]
+    Forked {
+        /// Which.
+        epoch: u64,
+    },
     /// Nobody's in that epoch, or of somebody who was put out.
     #[error("of nobody in the group")]
     UnknownSender,

@@ -8,23 +8,28 @@
 //! MLS exporter. So a frame can be opened whatever else was lost, and no state is written for it. Frames
 //! are XChaCha20-Poly1305 with [`OVERHEAD`] bytes around the plaintext:
 //!
-//! - *header*: epoch (8), leaf of the sender (4), boot (8), counter (8), big-endian;
-//! - *nonce* (24 bytes): boot, counter, 8 zero bytes. A counter starts again with each run of the node, so
-//!   **`boot` must never repeat**: the node keeps it on disk and raises it at each start, before the first frame;
+//! - *header*: epoch (8), its [`EpochTag`] (8), leaf of the sender (4), boot (8), counter (8), salt (8), big-endian;
+//! - *nonce* (24 bytes): boot, counter, salt. A counter starts again with each run of the node, so **`boot` must never
+//!   repeat**: the node keeps it on disk and raises it at each start, before the first frame. A node cannot tell that it
+//!   was copied (a running virtual machine, or a home whose clock then stood still): the **salt is random in each frame**,
+//!   so that not even copies use a nonce twice;
 //! - *authenticated besides*: the header, the session, the lane. A frame passes nowhere but where it was made for.
 //!
 //! **What a lane does not prove is the sender**: every member can compute every member's keys. So
 //! [`Lanes::open`] wants to know from whom the frame came, from something that the source cannot deny
 //! (gossipsub's signature, the connection), and opens it only if that is the sender. Updates are signed inside too.
 //!
-//! **Epochs.** A node seals in the newest epoch it is in. Frames of earlier ones, still under way, open for
+//! **Epochs.** A node seals in the epoch that it has come to last. Epochs are told apart by their tags, not by their
+//! numbers: two hosts of one term have epochs of the same numbers, and of two that differ the node goes with the one that
+//! it is given. Frames of earlier ones, still under way, open for
 //! [`GRACE_ADDED`], or [`GRACE_REMOVED`] once somebody was put out, whose own frames open no more at all. Frames
 //! of later ones wait in a [`WaitingRoom`] while the commit is pulled.
 //!
-//! **Terms.** The upper half of an epoch's number is its [`term`]. When another host takes over, a higher term
-//! begins, with an MLS group of its own in which everyone has another leaf. Some come to it later than others, so
-//! the last epoch of the term before opens for [`GRACE_TERM`], and whoever was in it is heard, unless the new term
-//! puts it out. However far ahead a higher term's epoch is, its frames are worth waiting for.
+//! **Hosts.** The upper half of an epoch's number is its [`term`]. When another host takes over, a higher term begins,
+//! with an MLS group of its own in which everyone has another leaf; after a network was torn, two hosts may have one term,
+//! and all end up with one of them. Some come to the new group later than others, so the last epoch of the group before
+//! opens for [`GRACE_TERM`], and whoever was in it is heard, unless the new group puts it out. However far ahead a higher
+//! term's epoch is, its frames are worth waiting for.
 //!
 //! **Replays.** Within a run of *this* node no frame opens twice. Which frames it opened is not kept on disk, so one
 //! that was opened before a restart could be opened once more after it, in the same epoch: updates are numbered
@@ -57,7 +62,7 @@ use self::{
 };
 use super::{
     MAX_PAYLOAD,
-    keys::{GroupKeys, MlsError},
+    keys::{EpochTag, GroupKeys, MlsError},
 };
 use crate::{identity::PeerId, ids::SessionId, time::Timestamp};
 
@@ -69,11 +74,11 @@ pub const MAX_PLAINTEXT: usize = MAX_PAYLOAD + 1_024;
 pub const GRACE_ADDED: Duration = Duration::from_secs(10);
 /// The same, if somebody was put out: the shorter, the less it can still overhear.
 pub const GRACE_REMOVED: Duration = Duration::from_secs(2);
-/// How long frames of a term's last epoch open after the next term began here.
+/// How long frames of a host's last epoch open after another host's began here.
 pub const GRACE_TERM: Duration = Duration::from_secs(60);
 /// How far ahead in its term a frame's epoch may be to be worth waiting for.
 pub const MAX_AHEAD: u64 = 2;
-/// Of how many earlier epochs frames open at most: so many of this term, and so many of earlier ones.
+/// Of how many earlier epochs frames open at most: so many of this host, and so many of earlier ones.
 const MAX_OLD: usize = 4;
 
 /// The term of an epoch: the upper half of its number.
@@ -81,6 +86,9 @@ const MAX_OLD: usize = 4;
 pub fn term(epoch: u64) -> u32 {
     (epoch >> 32) as u32
 }
+
+/// Fresh randomness for one frame, straight from the operating system: a generator in the node's memory is copied with it.
+pub type Salt = [u8; 8];
 
 /// Which kind of traffic a frame belongs to. Each has its own keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -162,32 +170,37 @@ impl Lanes {
         self.current.number
     }
 
-    /// The node's keys have come to a new epoch, and are on disk. To be told of each, in order: then
-    /// [`WaitingRoom::release`]. Nothing happens if the epoch is not newer.
+    /// The node has these keys now, and they are on disk. To be told of each, in order: then [`WaitingRoom::release`].
+    /// Whatever their number: another host of the same term begins anew, and its keys replace the ones before. What was
+    /// sealed so far goes on being counted, so that no nonce comes again, not even with keys that come again.
     pub fn enter(&mut self, keys: &GroupKeys, now: Timestamp) -> Result<(), EnterError> {
         if (keys.session(), keys.me()) != (self.session, self.me) {
             return Err(EnterError::NotOurs);
         }
-        if keys.epoch() <= self.current.number {
+        if self.current.is_of(keys.epoch(), keys.tag()) {
             return Ok(());
         }
         self.move_on(Epoch::of(keys)?, now);
         Ok(())
     }
 
-    /// To a newer epoch.
-    fn move_on(&mut self, next: Epoch, now: Timestamp) {
+    /// To another epoch.
+    fn move_on(&mut self, mut next: Epoch, now: Timestamp) {
+        let known = self.old.iter().position(|(old, _)| old.is_of(next.number, next.state));
+        if let Some((known, _)) = known.and_then(|known| self.old.remove(known)) {
+            next.go_on_from(known);
+        }
         let left = std::mem::replace(&mut self.current, next);
-        if left.term() == self.current.term() {
+        if left.is_of_same_group(&self.current) {
             self.leave_epoch(left, now);
         } else {
-            // Leaves of different terms have nothing to do with one another.
+            // Leaves of different groups have nothing to do with one another.
             self.old.push_front((left, now + GRACE_TERM));
         }
         let mut room = [MAX_OLD; 2];
-        let term = self.current.term();
+        let current = &self.current;
         self.old.retain(|(epoch, _)| {
-            let room = &mut room[usize::from(epoch.term() == term)];
+            let room = &mut room[usize::from(epoch.is_of_same_group(current))];
             let fits = *room > 0;
             *room = room.saturating_sub(1);
             fits
@@ -195,9 +208,9 @@ impl Lanes {
         self.forget(now);
     }
 
-    /// `left` was the epoch before this one, in the same term: whoever was put out is heard no more.
+    /// `left` was the epoch before this one, of the same group: whoever was put out is heard no more.
     fn leave_epoch(&mut self, left: Epoch, now: Timestamp) {
-        let (current, term) = (&self.current, self.current.term());
+        let current = &self.current;
         let gone: BTreeSet<PeerId> = left
             .senders
             .iter()
@@ -206,7 +219,7 @@ impl Lanes {
             .collect();
         self.old.push_front((left, now + GRACE_ADDED));
         for (epoch, until) in &mut self.old {
-            if epoch.term() == term {
+            if epoch.is_of_same_group(current) {
                 epoch.senders.retain(|leaf, sender| current.has(*leaf, sender.peer));
                 if !gone.is_empty() {
                     *until = (*until).min(now + GRACE_REMOVED);
@@ -229,15 +242,16 @@ impl Lanes {
         self.old.iter().map(|(_, until)| *until).min()
     }
 
-    /// A frame for everyone in the group.
-    pub fn seal(&mut self, lane: Lane, plaintext: &[u8]) -> Result<Vec<u8>, SealError> {
+    /// A frame for everyone in the group. `salt`: see [`Salt`].
+    pub fn seal(&mut self, lane: Lane, plaintext: &[u8], salt: Salt) -> Result<Vec<u8>, SealError> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(SealError::TooLong(plaintext.len()));
         }
         let leaf = self.current.mine;
         let sender = self.current.senders.get_mut(&leaf).ok_or(SealError::NoKey)?;
         let counter = &mut self.sealed[lane.index()];
-        let header = Header { epoch: self.current.number, leaf, boot: self.boot, counter: *counter };
+        let (epoch, state) = (self.current.number, self.current.state);
+        let header = Header { epoch, state, leaf, boot: self.boot, counter: *counter, salt };
         // Before anything is sealed: whatever happens now, this nonce is used.
         *counter = counter.checked_add(1).ok_or(SealError::NoKey)?;
 
@@ -271,7 +285,7 @@ impl Lanes {
         }
         let header = Header::read(frame).ok_or(OpenError::Malformed)?;
         let (session, me) = (self.session, self.me);
-        let sender = self.epoch_mut(header.epoch)?.senders.get_mut(&header.leaf);
+        let sender = self.epoch_mut(header.epoch, header.state)?.senders.get_mut(&header.leaf);
         let sender = sender.ok_or(OpenError::UnknownSender)?;
         let peer = sender.peer;
         if peer != source {
@@ -300,19 +314,21 @@ impl Lanes {
         Ok(Opened { sender: peer, plaintext })
     }
 
-    fn epoch_mut(&mut self, epoch: u64) -> Result<&mut Epoch, OpenError> {
-        if epoch == self.current.number {
-            return Ok(&mut self.current);
+    fn epoch_mut(&mut self, epoch: u64, state: EpochTag) -> Result<&mut Epoch, OpenError> {
+        let (newest, newest_term) = (self.current.number, self.current.term());
+        let mut known = std::iter::once(&mut self.current).chain(self.old.iter_mut().map(|(old, _)| old));
+        let mut has_number = false;
+        let known = known.find(|known| {
+            has_number |= known.number == epoch;
+            known.is_of(epoch, state)
+        });
+        let is_near = (1..=MAX_AHEAD).contains(&epoch.saturating_sub(newest));
+        match known {
+            Some(known) => Ok(known),
+            None if is_near || term(epoch) > newest_term => Err(OpenError::Ahead { epoch }),
+            None if has_number => Err(OpenError::Forked { epoch }),
+            None => Err(OpenError::UnknownEpoch { epoch }),
         }
-        let is_near = (1..=MAX_AHEAD).contains(&epoch.saturating_sub(self.current.number));
-        if is_near || term(epoch) > self.current.term() {
-            return Err(OpenError::Ahead { epoch });
-        }
-        self.old
-            .iter_mut()
-            .map(|(old, _)| old)
-            .find(|old| old.number == epoch)
-            .ok_or(OpenError::UnknownEpoch { epoch })
     }
 }
 

@@ -52,7 +52,8 @@ impl Keys {
 
     pub(super) fn after(&self, epoch: u64) -> CommitsResponse {
         let newest = self.current.as_ref().map_or(0, |keys| keys.epoch());
-        CommitsResponse { newest, changes: self.log.after(epoch) }
+        let state = self.current.as_ref().map(|keys| keys.tag());
+        CommitsResponse { newest, state, changes: self.log.after(epoch) }
     }
 
     /// A group of the host alone, unless there is one.

@@ -5,6 +5,11 @@
 //!
 //! The idea: a commit is vouched for by the host's signature, whoever brings it, and says which slots it lets
 //! in: nobody is in the keys without one. Who cannot follow any more offers a KeyPackage, and is let in anew.
+//!
+//! Two things a host could do unseen are looked for. It could leave somebody in the keys who has gone, as the roster says:
+//! that is so for a moment whenever somebody goes, so the host is asked whether there is more, and who hears for
+//! [`GHOST_PATIENCE`] that there is not leaves. And it could let members follow different commits to epochs of one number:
+//! frames show that ([`crate::group::lanes::OpenError::Forked`]), the host's answer tells, and who is astray comes back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,6 +38,14 @@ const MAX_PULLS: u32 = 30;
 /// How long hints are of no interest after somebody had nothing newer.
 const REST: Duration = Duration::from_secs(2);
 
+/// How long somebody may be in the keys who is not in the roster: so long the commit that puts it out may be under way.
+const GHOST_PATIENCE: Duration = Duration::from_secs(10);
+/// How often the host is asked meanwhile.
+const GHOST_PULL: Duration = Duration::from_secs(3);
+/// How long the answer to an offer may take, until another one is made.
+const OFFER_PATIENCE: Duration = Duration::from_secs(20);
+
+const GHOST: &str = "the host left somebody in the group's keys who is not in the group";
 const INTRUDER: &str = "the host let somebody without a slot into the group's keys";
 
 /// The keys, and the way to them.
@@ -53,6 +66,12 @@ pub(super) struct Keys {
     /// Hints before that wait.
     #[serde(skip)]
     rests_until: Option<Timestamp>,
+    /// Since when somebody is in the keys who is not in the roster.
+    #[serde(skip)]
+    haunted: Option<Timestamp>,
+    /// When this node, astray, asked to be let in anew.
+    #[serde(skip)]
+    strayed: Option<Timestamp>,
 }
 
 impl Keys {
@@ -82,10 +101,17 @@ impl Keys {
         self.offer.as_ref()
     }
 
-    /// An epoch beyond this node's: its commits are asked for. Only a hint, so that whoever lies about one costs no
-    /// more than a question now and then.
+    /// An epoch beyond this node's: its commits are asked for.
     pub(super) fn heard_of(&mut self, epoch: u64, now: Timestamp) {
-        let is_news = self.current.as_ref().is_some_and(|keys| epoch > keys.epoch());
+        if epoch > self.epoch() {
+            self.heard_of_others(epoch, now);
+        }
+    }
+
+    /// Keys that are not this node's, of its own epoch or beyond. Only a hint, so that whoever lies about some costs no
+    /// more than a question now and then.
+    pub(super) fn heard_of_others(&mut self, epoch: u64, now: Timestamp) {
+        let is_news = self.current.as_ref().is_some_and(|keys| epoch >= keys.epoch());
         if is_news && self.pull_at.is_none() {
             self.pull_at = Some(self.rests_until.map_or(now, |until| until.max(now)));
         }
@@ -123,7 +149,8 @@ impl Keys {
     /// Somebody answered who is in epoch `newest`. Where there is nothing newer, hints are of no interest for a while.
     fn answered(&mut self, newest: u64, has_moved: bool, now: Timestamp) {
         if newest.max(self.wanted) <= self.epoch() {
-            (self.pulls, self.pull_at, self.rests_until) = (0, None, Some(now + REST));
+            let again = self.haunted.map(|_| now + GHOST_PULL);
+            (self.pulls, self.pull_at, self.rests_until) = (0, again, Some(now + REST));
         } else if has_moved {
             (self.pulls, self.pull_at) = (0, Some(now));
         }
@@ -136,6 +163,31 @@ impl Keys {
             self.current = None;
         }
         (self.pull_at, self.pulls, self.wanted) = (None, 0, 0);
+        (self.haunted, self.strayed) = (None, None);
+    }
+
+    /// Somebody is in the keys who is not in the roster, or nobody any more.
+    fn haunt(&mut self, is_haunted: bool, now: Timestamp) {
+        if !is_haunted {
+            self.haunted = None;
+        } else if self.haunted.is_none() {
+            self.haunted = Some(now);
+            self.pull_at = self.pull_at.or(Some(now + FIRST_PULL));
+        }
+    }
+
+    /// Whether it has been so for longer than a commit takes.
+    fn is_haunted(&self, now: Timestamp) -> bool {
+        self.haunted.is_some_and(|since| since + GHOST_PATIENCE <= now)
+    }
+
+    /// Whether these are other keys of the epoch that this node is in; and no offer is under way because of that.
+    fn is_astray(&self, answer: &CommitsResponse, now: Timestamp) -> bool {
+        let differs = |keys: &Arc<GroupKeys>| {
+            keys.epoch() == answer.newest && answer.state.is_some_and(|state| state != keys.tag())
+        };
+        let has_offered = self.strayed.is_some_and(|at| at + OFFER_PATIENCE > now);
+        self.current.as_ref().is_some_and(differs) && !has_offered
     }
 }
 
@@ -148,7 +200,16 @@ impl Member {
         if !in_group || !self.state.in_group() {
             return CommitsResponse::default();
         }
-        CommitsResponse { newest: self.keys.epoch(), changes: self.keys.log.after(after) }
+        let state = self.keys.current.as_ref().map(|keys| keys.tag());
+        CommitsResponse { newest: self.keys.epoch(), state, changes: self.keys.log.after(after) }
+    }
+
+    /// Compares the keys with the roster, after either has changed.
+    pub(super) fn compare_keys(&mut self, now: Timestamp) {
+        let keys = self.keys.current.as_ref().filter(|keys| keys.term() == self.term());
+        let seated = self.seated();
+        let is_haunted = keys.is_some_and(|keys| keys.members().keys().any(|peer| !seated.contains(peer)));
+        self.keys.haunt(is_haunted, now);
     }
 
     /// ST23: the way into the keys. A host that lets nobody in is no use; one that lets strangers in is worse.
@@ -174,10 +235,12 @@ impl Member {
         let name = GroupName { session: self.session, term: self.term() };
         let joined =
             self.keys.offer.as_ref().map(|offer| GroupKeys::join(offer, welcome, name, self.host().peer));
+        let seated = self.seated();
         match joined {
-            Some(Ok(keys)) if keys.members().keys().all(|peer| self.has_right(*peer)) => {
+            Some(Ok(keys)) if keys.members().keys().all(|peer| seated.contains(peer)) => {
                 let keys = Arc::new(keys);
                 (self.keys.current, self.keys.offer) = (Some(Arc::clone(&keys)), None);
+                (self.keys.haunted, self.keys.strayed) = (None, None);
                 outputs.push(Output::Entered(keys));
                 Ok(())
             }
@@ -221,8 +284,9 @@ impl Member {
                     outputs.push(Output::Cheat(Box::new(proof)));
                     return self.go(CHEAT, context, outputs);
                 }
+                let seated = self.seated();
                 let has_slot = |peer: &PeerId| {
-                    self.has_right(*peer) || added.iter().any(|(_, entry)| entry.contact.peer == *peer)
+                    seated.contains(peer) || added.iter().any(|(_, entry)| entry.contact.peer == *peer)
                 };
                 if !merged.added.iter().all(has_slot) {
                     // Another member may have left the slots out.
@@ -236,6 +300,7 @@ impl Member {
                 let keys = Arc::new(merged.keys);
                 self.keys.current = Some(Arc::clone(&keys));
                 self.keys.log.push(change);
+                self.compare_keys(context.now);
                 outputs.push(Output::Entered(keys));
             }
             Ok(Applied::Known) => {}
@@ -253,7 +318,7 @@ impl Member {
     pub(super) fn pulled(
         &mut self,
         from: PeerId,
-        answer: CommitsResponse,
+        mut answer: CommitsResponse,
         context: &mut Context<'_>,
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
@@ -261,14 +326,22 @@ impl Member {
             return Ok(());
         }
         let before = self.keys.epoch();
-        for change in answer.changes {
+        let CommitsResponse { changes, .. } = &mut answer;
+        for change in std::mem::take(changes) {
             self.follow_keys(change, from, context, outputs)?;
         }
         let (epoch, by_host) = (self.keys.epoch(), from == self.host().peer);
         let is_behind = answer.newest > epoch;
-        if by_host && self.has_keys() && is_behind && epoch == before {
-            // The host has no commits any more that would lead there.
-            self.offer_anew(context)?;
+        if by_host && self.has_keys() {
+            if is_behind && epoch == before {
+                // The host has no commits any more that would lead there.
+                self.offer_anew(context)?;
+            } else if self.keys.is_astray(&answer, context.now) {
+                self.keys.strayed = Some(context.now);
+                self.offer_anew(context)?;
+            } else if !is_behind && self.keys.is_haunted(context.now) {
+                return self.go(GHOST, context, outputs);
+            }
         }
         self.keys.answered(answer.newest, epoch > before, context.now);
         Ok(())

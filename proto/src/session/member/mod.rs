@@ -349,7 +349,7 @@ impl Member {
                 self.gives_back = self.slot.is_some();
             }
             Input::Commits { from, answer } => self.pulled(from, answer, context, outputs)?,
-            Input::Behind(epoch) => self.keys.heard_of(epoch, now),
+            Input::Behind(epoch) => self.keys.heard_of_others(epoch, now),
             Input::VoteAsked { from, request } => self.vote_asked(from, &request, context)?,
             Input::VoteAnswered { from, answer } => self.vote_answered(from, answer, context, outputs)?,
             Input::Tick => {

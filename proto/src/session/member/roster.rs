@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::collections::BTreeSet;
+
 use super::{Member, MemberState};
 use crate::{
     identity::PeerId,
@@ -55,6 +57,7 @@ impl Member {
         });
         (self.others, self.host_slot) = (others, host_slot);
         self.others.extend(kept);
+        self.compare_keys(context.now);
         Ok(())
     }
 
@@ -132,12 +135,10 @@ impl Member {
         self.finish(MemberState::Left, Some(why.into()), context, outputs)
     }
 
-    /// Whether this peer has, or had, a right to be in the group: as far as anybody can tell without the host.
-    pub(super) fn has_right(&self, peer: PeerId) -> bool {
-        peer == self.me
-            || peer == self.ticket.host
-            || peer == self.host().peer
-            || self.others.iter().any(|(_, entry)| entry.contact.peer == peer)
+    /// Everyone who is in the group now, as far as the host has told: who else has its keys has no right to them.
+    pub(super) fn seated(&self) -> BTreeSet<PeerId> {
+        let others = self.others.iter().filter(|(_, entry)| entry.state.in_group());
+        others.map(|(_, entry)| entry.contact.peer).chain([self.me, self.host().peer]).collect()
     }
 
     /// Whom a change of the keys lets in, of those whose slots come along and stand up.

@@ -395,7 +395,7 @@ fn a_member_that_withholds_a_slot_does_not_drive_another_out() {
     let (mut world, mut change) = newcomer_without_telling_0();
     change.added.clear();
     let from = world.identities[1].peer();
-    let answer = CommitsResponse { newest: change.commit.epoch, changes: vec![change] };
+    let answer = CommitsResponse { newest: change.commit.epoch, state: None, changes: vec![change] };
     world.tell(0, Input::Commits { from, answer });
     assert!(world.member(0).state() == MemberState::Running, "{:?}", world.member(0).why());
 }
