@@ -48,13 +48,14 @@ pub(super) fn gossip(topic: &IdentTopic, keypair: &Keypair) -> Gossip {
     gossip
 }
 
-/// Sequence number and the end of the author's key: 16 bytes, so that announcements of many messages stay
-/// small. The id stands for a checked signature, so nobody can take up another one's.
+/// A hash of author and sequence number: 16 bytes, so that announcements of many messages stay small, and of the whole
+/// author, so that nobody can make an identity whose messages have the ids of another one's and are taken for them. The id
+/// stands for a checked signature, so nobody can take up another one's.
 fn message_id(message: &Message) -> MessageId {
-    let mut id = message.sequence_number.unwrap_or_default().to_be_bytes().to_vec();
-    let source = message.source.map(PeerId::to_bytes).unwrap_or_default();
-    id.extend_from_slice(&source[source.len().saturating_sub(8)..]);
-    MessageId::from(id)
+    let mut hasher = blake3::Hasher::new_derive_key("parlor gossip message id v1");
+    hasher.update(&message.sequence_number.unwrap_or_default().to_be_bytes());
+    hasher.update(&message.source.map(PeerId::to_bytes).unwrap_or_default());
+    MessageId::new(&hasher.finalize().as_bytes()[..16])
 }
 
 fn config() -> Config {
@@ -79,4 +80,35 @@ fn config() -> Config {
         .forward_queue_duration(FORWARD_PATIENCE)
         .build()
         .expect("the constants satisfy gossipsub's rules")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use libp2p::{gossipsub::TopicHash, identity::ed25519};
+
+    use super::*;
+
+    fn id(source: &[u8], sequence_number: u64) -> MessageId {
+        message_id(&Message {
+            source: Some(PeerId::from_bytes(source).unwrap()),
+            data: Vec::new(),
+            sequence_number: Some(sequence_number),
+            topic: TopicHash::from_raw("topic"),
+        })
+    }
+
+    #[test]
+    fn the_whole_author_counts_in_a_messages_id() {
+        let key = libp2p::identity::Keypair::from(ed25519::Keypair::generate());
+        let one = key.public().to_peer_id().to_bytes();
+        // Whoever tries long enough finds a key with any few bytes at its end.
+        let mut other = one.clone();
+        other[10] ^= 1;
+        assert_ne!(id(&one, 7), id(&other, 7));
+        assert_ne!(id(&one, 7), id(&one, 8));
+        assert_eq!(id(&one, 7), id(&one, 7));
+        assert_eq!(id(&one, 7).0.len(), 16);
+    }
 }

@@ -1,7 +1,10 @@
 //! One group behind the gate: its gossipsub, its members, and the lane to each.
 //!
-//! For: settings of gossipsub, and what is let through: messages of members, to members. Not for: connections
-//! (see the behaviour) and streams (see the handler).
+//! For: settings of gossipsub, and what is let through: messages of members, to members, no more of each than it may
+//! say. Not for: connections (see the behaviour) and streams (see the handler).
+//!
+//! The idea of the last: what this node passes on costs it as many copies as it has neighbours, so it is counted by author
+//! and before it is passed on, whoever brought it. What is too much goes no further, and is not the fault of who brought it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -22,7 +25,13 @@ use libp2p::{
         behaviour::{ConnectionClosed, ConnectionEstablished},
     },
 };
-use parlor_proto::ids::SessionId;
+use parlor_proto::{
+    group::{
+        lanes::Lane as Kind,
+        rate::{Allowance, Limits},
+    },
+    ids::SessionId,
+};
 
 use super::{
     gossip::{Gossip, gossip},
@@ -31,6 +40,7 @@ use super::{
     trace::{Refusal, Refusals},
     upgrade::GossipHandler,
 };
+use crate::clock;
 
 /// Largest payload of one message, bytes.
 pub(crate) const MAX_PAYLOAD: usize = 128 * 1024;
@@ -71,6 +81,8 @@ pub(crate) struct Group {
     lanes: HashMap<PeerId, Lane>,
     /// Members that have announced themselves over their lane.
     present: HashSet<PeerId>,
+    /// What each member may still say over gossip, by kind.
+    allowances: HashMap<PeerId, [Allowance; Kind::ALL.len()]>,
     /// What gossipsub logs, it logs in the name of this group.
     span: tracing::Span,
     refusals: Refusals,
@@ -91,12 +103,18 @@ impl Group {
         let topic = IdentTopic::new(session.to_string());
         let gossip = gossip(&topic, keypair);
         let span = tracing::warn_span!("group", %session);
-        let (members, lanes, present, refusals) = Default::default();
-        Self { session, gossip, topic, members, lanes, present, span, refusals }
+        let (members, lanes, present, allowances, refusals) = Default::default();
+        Self { session, gossip, topic, members, lanes, present, allowances, span, refusals }
     }
 
     pub(super) fn session(&self) -> SessionId {
         self.session
+    }
+
+    /// It is a member no more. Whether it was one.
+    pub(super) fn put_out(&mut self, peer: &PeerId) -> bool {
+        self.allowances.remove(peer);
+        self.members.remove(peer)
     }
 
     pub(super) fn lane(&self, peer: &PeerId) -> Option<&Lane> {
@@ -240,23 +258,46 @@ impl Group {
 
     /// A message whose signature is right. A member could pass on a stranger's, well signed by that stranger.
     fn on_message(&mut self, from: PeerId, id: &MessageId, message: Message) -> Option<Event> {
-        let author = message.source.filter(|author| self.members.contains(author));
-        let is_fit = message.data.len() <= MAX_PAYLOAD;
-        let verdict = match author {
-            Some(_) if is_fit => MessageAcceptance::Accept,
-            _ => MessageAcceptance::Reject,
+        let verdict = self.judge(&message);
+        let acceptance = match verdict {
+            Ok(_) => MessageAcceptance::Accept,
+            // Whoever passed it on may have counted otherwise.
+            Err(Refusal::TooMuch) => MessageAcceptance::Ignore,
+            Err(_) => MessageAcceptance::Reject,
         };
-        self.gossip.report_message_validation_result(id, &from, verdict);
-        let Some(author) = author else {
-            self.refuse(from, Refusal::Foreign);
-            return None;
-        };
-        if !is_fit {
-            self.refuse(from, Refusal::TooLarge);
-            return None;
+        self.gossip.report_message_validation_result(id, &from, acceptance);
+        match verdict {
+            Ok(author) => {
+                let session = self.session;
+                Some(Event::Message { session, author, payload: message.data.into() })
+            }
+            Err(refusal) => {
+                let author = message.source.filter(|_| refusal == Refusal::TooMuch);
+                self.refuse(author.unwrap_or(from), refusal);
+                None
+            }
         }
-        let session = self.session;
-        Some(Event::Message { session, author, payload: message.data.into() })
+    }
+
+    /// Its author, if the message is to be heard and passed on.
+    fn judge(&mut self, message: &Message) -> Result<PeerId, Refusal> {
+        let author = message.source.filter(|author| self.members.contains(author)).ok_or(Refusal::Foreign)?;
+        if message.data.len() > MAX_PAYLOAD {
+            return Err(Refusal::TooLarge);
+        }
+        match self.spend(author, &message.data) {
+            true => Ok(author),
+            false => Err(Refusal::TooMuch),
+        }
+    }
+
+    /// Whether `author` may say this too. What is of no kind counts as an update; it is not opened anyway.
+    fn spend(&mut self, author: PeerId, payload: &[u8]) -> bool {
+        let now = clock::now();
+        let kind = payload.first().and_then(|code| Kind::from_code(*code)).unwrap_or(Kind::Updates);
+        let left = self.allowances.entry(author);
+        let left = left.or_insert_with(|| Kind::ALL.map(|kind| Allowance::new(Limits::of(kind), now)));
+        left[usize::from(kind.code()) - 1].spend(payload.len(), now)
     }
 
     fn on_gossip_event(&mut self, event: GossipEvent) -> Option<Event> {

@@ -102,7 +102,7 @@ impl Gate {
         let Some(group) = self.groups.get_mut(&session) else {
             return;
         };
-        if !group.members.remove(&peer) {
+        if !group.put_out(&peer) {
             return;
         }
         tracing::debug!(%session, %peer, "put out of the group: its streams are cut off");

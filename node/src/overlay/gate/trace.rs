@@ -19,6 +19,8 @@ pub(super) enum Refusal {
     Stranger,
     /// A member passed on the message of one who is none; it may know more than this node.
     Foreign,
+    /// More than one member may say, whoever passed it on.
+    TooMuch,
     /// No node of ours sends messages this large.
     TooLarge,
     /// No node of ours sends realtime frames like this.
@@ -29,7 +31,7 @@ pub(super) enum Refusal {
 
 /// Of one group.
 #[derive(Debug, Default)]
-pub(super) struct Refusals([LogPace; 5]);
+pub(super) struct Refusals([LogPace; 6]);
 
 impl Refusals {
     /// Notes it in the log, unless that has just been done. A warning is what only a rogue does.
@@ -43,6 +45,9 @@ impl Refusals {
             }
             Refusal::Foreign => {
                 tracing::debug!(%session, %peer, untold, "refused: it passed on a message of no member's");
+            }
+            Refusal::TooMuch => {
+                tracing::warn!(%session, %peer, untold, "refused: it is more than its author may say");
             }
             Refusal::TooLarge => tracing::warn!(%session, %peer, untold, "refused: a message is too large"),
             Refusal::Garbled => {

@@ -31,6 +31,50 @@ async fn a_member_cannot_speak_in_anothers_name() {
     assert_eq!(log.lines(&["WARN", &session, &peer, "Invalid message"]).len(), 3);
 }
 
+/// One member's word makes another one send as many copies as it has neighbours: so it counts before that.
+#[tokio::test]
+async fn a_flood_of_one_member_is_not_passed_on_by_another() {
+    const FLOOD: u64 = 1000;
+    // Of the kind of which the least may be said.
+    const CONTROL: &str = "\x03";
+    let log = Log::start();
+    let mut gates: [Swarm<Gate>; 2] = gates();
+    let [one, other] = &mut gates;
+    link(one, other).await;
+    let mut rogue = Rogue::start(&mut gates[..1]).await;
+    let [mut a, mut b] = gates.map(Node::run);
+    for gate in [&a, &b] {
+        gate.open(GAME, &[a.peer, b.peer, rogue.peer()]).await;
+    }
+    a.sees(GAME, b.peer).await;
+    b.sees(GAME, a.peer).await;
+    let mut lane = rogue.join(&mut a).await;
+    // By now what comes is passed on.
+    let mut number = 0;
+    let mut say = async |text: &str| {
+        number += 1;
+        send(&mut lane.to, &message(rogue.peer(), number, text, Some(&rogue.key))).await;
+    };
+    say("before").await;
+    b.hears(rogue.peer(), "before").await;
+    for i in 0..FLOOD {
+        say(&format!("{CONTROL}{i}")).await;
+    }
+    say("after").await;
+    let mut passed_on = 0;
+    while b.message().await.2 != "after" {
+        passed_on += 1;
+    }
+    assert!((1..FLOOD / 4).contains(&passed_on), "{passed_on} of {FLOOD} were passed on");
+    let session = GAME.to_string();
+    assert!(
+        !log.lines(&["WARN", &session, &rogue.peer().to_string(), "more than its author may say"]).is_empty()
+    );
+    // What others say is not counted against it.
+    a.publish(GAME, "all is well").await.unwrap();
+    b.hears(a.peer, "all is well").await;
+}
+
 #[tokio::test]
 async fn a_captured_message_is_delivered_once_however_often_it_is_replayed() {
     let mut gates: [Swarm<Gate>; 2] = gates();
