@@ -238,10 +238,26 @@ mod tests {
         tokio::time::timeout(LONG, next).await.expect("nothing of the kind happened")
     }
 
-    /// A node that calls, and stops in the middle of everything when the first sender is used or dropped,
-    /// saying no goodbye; its connections go with the second one.
-    fn call_until_killed(key: Keypair, address: Multiaddr) -> (oneshot::Sender<()>, mpsc::Sender<()>) {
+    /// A node that calls, and stops in the middle of everything when it is killed, saying no goodbye.
+    struct Doomed {
+        kill: oneshot::Sender<()>,
+        dead: oneshot::Receiver<()>,
+        /// Its connections go with this.
+        forget: mpsc::Sender<()>,
+    }
+
+    impl Doomed {
+        /// Once it does nothing more: until then it may still answer.
+        async fn killed(self) -> mpsc::Sender<()> {
+            self.kill.send(()).unwrap();
+            tokio::time::timeout(LONG, self.dead).await.expect("it lives on").unwrap();
+            self.forget
+        }
+    }
+
+    fn call_until_killed(key: Keypair, address: Multiaddr) -> Doomed {
         let (kill, mut killed) = oneshot::channel();
+        let (died, dead) = oneshot::channel();
         let (forget, forgotten) = mpsc::channel();
         std::thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -256,9 +272,10 @@ mod tests {
                 }
             });
             // Nothing runs here, and nothing is closed.
+            let _ = died.send(());
             let _ = forgotten.recv();
         });
-        (kill, forget)
+        Doomed { kill, dead, forget }
     }
 
     fn links(node: &Swarm<Probe>, key: &Keypair) -> Vec<ConnectionId> {
@@ -269,10 +286,10 @@ mod tests {
     async fn the_connection_to_a_killed_nodes_past_life_is_closed_when_it_is_back() {
         let (mut node, address) = listening(&Keypair::generate_ed25519()).await;
         let key = Keypair::generate_ed25519();
-        let (kill, _forget) = call_until_killed(key.clone(), address.clone());
+        let doomed = call_until_killed(key.clone(), address.clone());
         let mut reborn = swarm(&key);
         let old = next(&mut node, &mut reborn, true).await;
-        kill.send(()).unwrap();
+        let _connections = doomed.killed().await;
 
         reborn.dial(address).unwrap();
         let new = next(&mut node, &mut reborn, true).await;
