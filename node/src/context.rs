@@ -236,10 +236,10 @@ impl Context {
         bundle::blocking(move || bundles.get(program)).await
     }
 
-    /// Remembers where somebody is.
+    /// Remembers where somebody is said to be: not all of what others say is called.
     pub async fn locate(&self, contact: &Contact) {
         for address in contact.addresses.iter().filter_map(|address| address.parse().ok()) {
-            self.overlay.add_address(contact.peer, address).await;
+            self.overlay.hear_address(contact.peer, address).await;
         }
     }
 

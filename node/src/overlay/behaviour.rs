@@ -64,7 +64,7 @@ pub(crate) struct Behaviour {
     dcutr: dcutr::Behaviour,
     autonat: autonat::v2::client::Behaviour,
     pub(crate) points: Points,
-    serve: Toggle<Serve>,
+    pub(crate) serve: Toggle<Serve>,
     pub(crate) requests: Requests,
     pub(crate) streams: libp2p_stream::Behaviour,
     pub(crate) gate: Gate,

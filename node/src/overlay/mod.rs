@@ -8,8 +8,9 @@
 //! then is written in `outlet`.
 //!
 //! - `gate`: groups shown to their members only.
-//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `paths`, `book`, `outlet`: its state.
-//! - `relays`, `search`, `ports`: being reached and finding others over the internet; `serve`: the relay role.
+//! - `driver`: the event loop; `dial`, `nodes`, `partners`, `paths`, `book`, `networks`, `outlet`: its state.
+//! - `relays`, `search`, `ports`: being reached and finding others over the internet; `serve`, `dial_back`, `rendezvous`:
+//!   the relay role.
 //! - `request`, `stream`: the protocols; `probe`: dead connections; `behaviour`: how it is all put together,
 //!   with the limits.
 
@@ -17,10 +18,12 @@ mod address;
 mod behaviour;
 mod book;
 mod dial;
+mod dial_back;
 mod driver;
 mod error;
 mod gate;
 mod listen;
+mod networks;
 mod nodes;
 mod outlet;
 mod partners;
@@ -29,6 +32,7 @@ mod points;
 mod ports;
 mod probe;
 mod relays;
+mod rendezvous;
 mod request;
 mod search;
 mod serve;
@@ -276,6 +280,13 @@ impl Overlay {
     /// the newest. An address that names another peer is ignored.
     pub async fn add_address(&self, peer: PeerId, address: Address) {
         self.tell(Command::AddAddress(peer, address)).await;
+    }
+
+    /// The same of an address that the user did not give, but somebody else said, in a roster, say: of one peer 4 are kept,
+    /// the newest, and of all together 1,024. What leads into a network that this node is not in, or to this machine, is
+    /// not called: see `networks`.
+    pub async fn hear_address(&self, peer: PeerId, address: Address) {
+        self.tell(Command::HearAddress(peer, address)).await;
     }
 
     /// The addresses at which this node would call the peer, ending in `/p2p/<peer>`.

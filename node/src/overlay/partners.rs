@@ -13,6 +13,9 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest wait between two tries.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// How soon to look again when so many are being called that another one has to wait.
+const NO_ROOM: Duration = Duration::from_millis(250);
+
 /// As many as this node's own sessions have.
 #[derive(Debug, Default)]
 pub(crate) struct Partners {
@@ -88,14 +91,22 @@ impl Partners {
         self.kept.values().filter_map(|kept| kept.next).min()
     }
 
-    /// Those to be called now. Each then waits for [`Self::connected`] or [`Self::lost`].
-    pub(crate) fn due(&mut self, now: Instant) -> Vec<PeerId> {
-        let due = self.kept.iter_mut().filter(|(_, kept)| kept.next.is_some_and(|next| next <= now));
-        due.map(|(peer, kept)| {
-            kept.next = None;
-            *peer
-        })
-        .collect()
+    /// Those to be called now, at most `room`: who waits for longest first. Each then waits for [`Self::connected`] or
+    /// [`Self::lost`].
+    pub(crate) fn due(&mut self, now: Instant, room: usize) -> Vec<PeerId> {
+        let is_due = |(_, kept): &(&PeerId, &mut Kept)| kept.next.is_some_and(|next| next <= now);
+        let mut due: Vec<_> = self.kept.iter_mut().filter(is_due).collect();
+        due.sort_by_key(|(_, kept)| kept.next);
+        for (_, kept) in due.iter_mut().skip(room) {
+            kept.next = Some(now + NO_ROOM);
+        }
+        due.truncate(room);
+        due.into_iter()
+            .map(|(peer, kept)| {
+                kept.next = None;
+                *peer
+            })
+            .collect()
     }
 }
 
@@ -111,7 +122,7 @@ mod tests {
         let start = Instant::now();
         let mut partners = Partners::default();
         partners.keep(peer, false, start);
-        assert_eq!(partners.due(start), [peer]);
+        assert_eq!(partners.due(start, 9), [peer]);
         assert_eq!(partners.next(), None, "it is being called");
         let mut now = start;
         let mut waits = Vec::new();
@@ -119,8 +130,8 @@ mod tests {
             partners.lost(&peer, now);
             let next = partners.next().unwrap_or(now);
             waits.push(next - now);
-            assert!(partners.due(next - Duration::from_millis(1)).is_empty());
-            assert_eq!(partners.due(next), [peer]);
+            assert!(partners.due(next - Duration::from_millis(1), 9).is_empty());
+            assert_eq!(partners.due(next, 9), [peer]);
             now = next;
         }
         assert_eq!((waits[0], waits[1], waits[9]), (FIRST, 2 * FIRST, LONGEST));
@@ -133,6 +144,23 @@ mod tests {
         partners.unkeep(&peer);
         assert_eq!(partners.next(), None);
         partners.unkeep(&peer);
+    }
+
+    #[test]
+    fn only_so_many_are_called_at_a_time_and_all_in_turn() {
+        let mut partners = Partners::default();
+        let mut now = Instant::now();
+        let all: HashSet<PeerId> = (0..50).map(|seed| Identity::from_seed(&[seed; 32]).peer()).collect();
+        all.iter().for_each(|peer| partners.keep(*peer, false, now));
+        let mut called = HashSet::new();
+        for _ in 0..5 {
+            let due = partners.due(now, 10);
+            assert_eq!(due.len(), 10);
+            called.extend(due);
+            assert!(partners.due(now, 0).is_empty());
+            now = partners.next().unwrap_or(now);
+        }
+        assert_eq!(called, all);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The rendezvous protocol, as one who asks speaks it.
 //!
-//! For: telling rendezvous points where this node is, and asking them where others are. Not for: being one (see `serve`),
-//! nor for whom to ask about what (see `search`).
+//! For: telling rendezvous points where this node is, and asking them where others are; the protocol's messages. Not for:
+//! being one (see `rendezvous`), nor for whom to ask about what (see `search`).
 //!
 //! The idea: a point is somebody else's and may say anything. One answer to one question, of so many bytes and so many
 //! registrations at most; whatever is not signed by whom it is about is not there. (libp2p's own client, 0.18, takes a
@@ -19,7 +19,7 @@ use libp2p::{
 };
 use prost::Message as _;
 
-const PROTOCOL: StreamProtocol = StreamProtocol::new("/rendezvous/1.0.0");
+pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/rendezvous/1.0.0");
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer, at most. With [`MAX_FOUND`] registrations of 20 long addresses each it has a quarter of this.
@@ -57,7 +57,7 @@ impl Points {
     ) {
         let record = PeerRecord::new(key, addresses).expect("a key of this node's signs");
         let record = record.into_signed_envelope().into_protobuf_encoding();
-        let register = Registration { name: Some(name), record: Some(record) };
+        let register = Registration { name: Some(name), record: Some(record), ttl: None };
         let question = Written { kind: Some(REGISTER), register: Some(register), ..Written::default() };
         self.registrar.send_request(point, Question(question));
     }
@@ -95,53 +95,61 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    #[cfg(test)]
     fn of(bytes: &[u8]) -> Result<Self, prost::DecodeError> {
-        let Written { kind, registered, discovered, .. } = Written::decode(bytes)?;
-        Ok(match (kind, registered, discovered) {
-            (Some(REGISTERED), Some(Registered { status: Some(OK) }), _) => Self::Registered,
-            (Some(DISCOVERED), _, Some(Discovered { registrations, status: Some(OK) })) => {
+        Ok(Self::read(Written::decode(bytes)?))
+    }
+
+    fn read(written: Written) -> Self {
+        let Written { kind, registered, discovered, .. } = written;
+        match (kind, registered, discovered) {
+            (Some(REGISTERED), Some(Registered { status: Some(OK), .. }), _) => Self::Registered,
+            (Some(DISCOVERED), _, Some(Discovered { registrations, status: Some(OK), .. })) => {
                 if registrations.len() > MAX_FOUND {
-                    return Ok(Self::Flood);
+                    return Self::Flood;
                 }
                 Self::Found(registrations.iter().filter_map(Registration::verified).collect())
             }
             _ => Self::Other,
-        })
+        }
     }
 }
 
 /// A message. Names and numbers: <https://github.com/libp2p/specs/tree/master/rendezvous#protobuf>.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Written {
+pub(crate) struct Written {
     #[prost(int32, optional, tag = "1")]
-    kind: Option<i32>,
+    pub(crate) kind: Option<i32>,
     #[prost(message, optional, tag = "2")]
-    register: Option<Registration>,
+    pub(crate) register: Option<Registration>,
     #[prost(message, optional, tag = "3")]
-    registered: Option<Registered>,
+    pub(crate) registered: Option<Registered>,
     #[prost(message, optional, tag = "4")]
-    unregister: Option<Unregister>,
+    pub(crate) unregister: Option<Unregister>,
     #[prost(message, optional, tag = "5")]
-    discover: Option<Discover>,
+    pub(crate) discover: Option<Discover>,
     #[prost(message, optional, tag = "6")]
-    discovered: Option<Discovered>,
+    pub(crate) discovered: Option<Discovered>,
 }
 
 /// Kinds of messages.
-const REGISTER: i32 = 0;
-const REGISTERED: i32 = 1;
-const UNREGISTER: i32 = 2;
-const DISCOVER: i32 = 3;
-const DISCOVERED: i32 = 4;
+pub(crate) const REGISTER: i32 = 0;
+pub(crate) const REGISTERED: i32 = 1;
+pub(crate) const UNREGISTER: i32 = 2;
+pub(crate) const DISCOVER: i32 = 3;
+pub(crate) const DISCOVERED: i32 = 4;
 /// The status of an answer that is none of the errors.
-const OK: i32 = 0;
+pub(crate) const OK: i32 = 0;
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Registration {
+pub(crate) struct Registration {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(bytes = "vec", optional, tag = "2")]
-    record: Option<Vec<u8>>,
+    pub(crate) record: Option<Vec<u8>>,
+    /// Seconds.
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) ttl: Option<u64>,
 }
 
 impl Registration {
@@ -152,31 +160,62 @@ impl Registration {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Registered {
+pub(crate) struct Registered {
     #[prost(int32, optional, tag = "1")]
-    status: Option<i32>,
+    pub(crate) status: Option<i32>,
+    /// Seconds.
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) ttl: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Unregister {
+pub(crate) struct Unregister {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Discover {
+pub(crate) struct Discover {
     #[prost(string, optional, tag = "1")]
-    name: Option<String>,
+    pub(crate) name: Option<String>,
     #[prost(uint64, optional, tag = "2")]
     limit: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Discovered {
+pub(crate) struct Discovered {
     #[prost(message, repeated, tag = "1")]
-    registrations: Vec<Registration>,
+    pub(crate) registrations: Vec<Registration>,
+    /// By which to ask for what is new since; not used here.
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(crate) cookie: Option<Vec<u8>>,
     #[prost(int32, optional, tag = "3")]
-    status: Option<i32>,
+    pub(crate) status: Option<i32>,
+}
+
+/// Reads a message after its length; `None` of one that is longer than `most`.
+pub(crate) async fn read_written(
+    io: &mut (impl AsyncRead + Unpin),
+    most: usize,
+) -> io::Result<Option<Written>> {
+    let mut length = Vec::new();
+    while length.last().is_none_or(|byte| *byte >= 0x80) && length.len() < 10 {
+        let mut byte = [0];
+        io.read_exact(&mut byte).await?;
+        length.extend(byte);
+    }
+    let length = prost::decode_length_delimiter(&length[..])?;
+    if length > most {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; length];
+    io.read_exact(&mut bytes).await?;
+    Ok(Some(Written::decode(&bytes[..])?))
+}
+
+/// Writes a message after its length.
+pub(crate) async fn write_written(io: &mut (impl AsyncWrite + Unpin), message: &Written) -> io::Result<()> {
+    io.write_all(&message.encode_length_delimited_to_vec()).await
 }
 
 /// Messages after their length, and from this node questions only.
@@ -192,26 +231,14 @@ impl request_response::Codec for Codec {
     where
         T: AsyncWrite + Unpin + Send,
     {
-        io.write_all(&question.0.encode_length_delimited_to_vec()).await
+        write_written(io, &question.0).await
     }
 
     async fn read_response<T>(&mut self, _: &StreamProtocol, io: &mut T) -> io::Result<Answer>
     where
         T: AsyncRead + Unpin + Send,
     {
-        let mut length = Vec::new();
-        while length.last().is_none_or(|byte| *byte >= 0x80) && length.len() < 10 {
-            let mut byte = [0];
-            io.read_exact(&mut byte).await?;
-            length.extend(byte);
-        }
-        let length = prost::decode_length_delimiter(&length[..])?;
-        if length > MAX_ANSWER {
-            return Ok(Answer::Flood);
-        }
-        let mut bytes = vec![0; length];
-        io.read_exact(&mut bytes).await?;
-        Ok(Answer::of(&bytes)?)
+        Ok(read_written(io, MAX_ANSWER).await?.map_or(Answer::Flood, Answer::read))
     }
 
     async fn read_request<T>(&mut self, _: &StreamProtocol, _: &mut T) -> io::Result<Question>
@@ -239,11 +266,11 @@ mod tests {
         let key = Keypair::ed25519_from_bytes([seed; 32]).unwrap();
         let record = PeerRecord::new(&key, vec!["/ip4/192.0.2.1/tcp/1".parse().unwrap()]).unwrap();
         let record = record.into_signed_envelope().into_protobuf_encoding();
-        Registration { name: Some("parlor".into()), record: Some(record) }
+        Registration { name: Some("parlor".into()), record: Some(record), ttl: None }
     }
 
     fn answer(registrations: Vec<Registration>) -> Answer {
-        let discovered = Some(Discovered { registrations, status: Some(OK) });
+        let discovered = Some(Discovered { registrations, cookie: None, status: Some(OK) });
         let written = Written { kind: Some(DISCOVERED), discovered, ..Written::default() };
         Answer::of(&written.encode_to_vec()).unwrap()
     }

@@ -4,6 +4,9 @@
 //! For: [`Serve`], the three behaviours of that role (circuit relay v2, AutoNAT v2, rendezvous), and [`RelayLimits`],
 //! what the operator sets. Not for: making use of relays (see `relays`).
 //!
+//! Whom a relay serves is anybody: so it is not sent into its operator's network (see `dial_back`), and keeps nothing for
+//! whoever does not use it (see `rendezvous`).
+//!
 //! The idea: a relay is for people who know each other, not for everybody's bulk; but a program has to get through, and a
 //! session has to last an evening. So a circuit may carry gigabytes and last for hours, far beyond libp2p's defaults, and
 //! what is bounded is how many there are, of one peer and in all.
@@ -11,7 +14,9 @@
 use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use bytesize::ByteSize;
-use libp2p::{autonat, identity::Keypair, relay, rendezvous, swarm::NetworkBehaviour};
+use libp2p::{identity::Keypair, relay, swarm::NetworkBehaviour};
+
+use super::{dial_back::DialBack, rendezvous::Rendezvous};
 
 /// What one relay gives: `circuits=512,circuit-time=12h`, say; what is left out stays as it is by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +31,9 @@ pub struct RelayLimits {
     pub circuit_time: Duration,
     /// What one may carry each way, bytes; 0: as much as it likes.
     pub circuit_bytes: u64,
+    /// Whether nodes that ask how they can be reached are called at addresses that are not public, too: private ones, this
+    /// machine's, names. For a relay within one network; on the internet it would let anybody knock at inner doors.
+    pub private_probes: bool,
 }
 
 impl Default for RelayLimits {
@@ -36,6 +44,7 @@ impl Default for RelayLimits {
             circuits_per_peer: 64,
             circuit_time: Duration::from_secs(12 * 60 * 60),
             circuit_bytes: 4 << 30,
+            private_probes: false,
         }
     }
 }
@@ -46,7 +55,7 @@ pub enum LimitsError {
     /// Not `name=value`, or no such name.
     #[error(
         "{0:?} is no limit of a relay: there are reservations=N, circuits=N, circuits-per-peer=N, circuit-time=12h, \
-         circuit-bytes=4GiB"
+         circuit-bytes=4GiB, private-probes=yes"
     )]
     Name(String),
     /// A value that is none.
@@ -82,6 +91,13 @@ impl FromStr for RelayLimits {
                         .map_err(|_| LimitsError::Value("circuit-bytes", value.into(), "4GiB"))?
                         .as_u64();
                 }
+                "private-probes" => {
+                    limits.private_probes = match value {
+                        "yes" => true,
+                        "no" => false,
+                        _ => return Err(LimitsError::Value("private-probes", value.into(), "yes")),
+                    };
+                }
                 _ => return Err(LimitsError::Name(part.into())),
             }
         }
@@ -94,8 +110,8 @@ impl FromStr for RelayLimits {
 #[behaviour(prelude = "libp2p::swarm::derive_prelude")]
 pub(crate) struct Serve {
     pub(crate) relay: relay::Behaviour,
-    autonat: autonat::v2::server::Behaviour,
-    rendezvous: rendezvous::server::Behaviour,
+    dial_back: DialBack,
+    pub(crate) rendezvous: Rendezvous,
 }
 
 /// A budget, and how long one takes to come back. A school or a ship has one address for all.
@@ -121,14 +137,10 @@ impl Serve {
             .reservation_rate_per_ip(some(RESERVATIONS_PER_ADDRESS.0), RESERVATIONS_PER_ADDRESS.1)
             .circuit_src_per_peer(some(CIRCUITS_PER_PEER.0), CIRCUITS_PER_PEER.1)
             .circuit_src_per_ip(some(CIRCUITS_PER_ADDRESS.0), CIRCUITS_PER_ADDRESS.1);
-        let rendezvous = rendezvous::server::Config::default()
-            .with_max_registration_per_peer(4)
-            .with_max_registration_total(4 * limits.reservations)
-            .with_max_stored_cookies(1024);
         Self {
             relay: relay::Behaviour::new(key.public().to_peer_id(), relay),
-            autonat: autonat::v2::server::Behaviour::default(),
-            rendezvous: rendezvous::server::Behaviour::new(rendezvous),
+            dial_back: DialBack::new(limits.private_probes),
+            rendezvous: Rendezvous::new(limits.reservations),
         }
     }
 }
@@ -141,13 +153,15 @@ mod tests {
 
     #[test]
     fn limits_are_named_one_by_one() {
-        let limits: RelayLimits = "circuit-time=10s, circuit-bytes=4MiB,circuits=7".parse().unwrap();
+        let limits: RelayLimits =
+            "circuit-time=10s, circuit-bytes=4MiB,circuits=7,private-probes=yes".parse().unwrap();
         assert_eq!(
             limits,
             RelayLimits {
                 circuits: 7,
                 circuit_time: Duration::from_secs(10),
                 circuit_bytes: 4 << 20,
+                private_probes: true,
                 ..RelayLimits::default()
             }
         );
@@ -164,6 +178,7 @@ mod tests {
             ("circuit-time=0s", "like 12h"),
             ("circuit-time=900years", "like 12h"),
             ("circuit-bytes=-1", "like 4GiB"),
+            ("private-probes=maybe", "like yes"),
         ] {
             let error = text.parse::<RelayLimits>().unwrap_err().to_string();
             assert!(error.contains(said), "{text}: {error}");

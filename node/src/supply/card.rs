@@ -138,7 +138,10 @@ async fn remember(context: &Context, host: &Contact) -> Result<Option<String>, C
     if host.peer == context.me() {
         return Ok(None);
     }
-    context.locate(host).await;
+    // Its user has put the card in, and wants to reach who wrote it.
+    for address in host.addresses.iter().filter_map(|address| address.parse().ok()) {
+        context.overlay.add_address(host.peer, address).await;
+    }
     if let Some(known) = context.store.contact_of(host.peer).await? {
         return Ok(Some(known.name));
     }

@@ -15,14 +15,35 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{Driver, MAX_ASKED};
 use crate::overlay::{
-    address::{relay_of, theirs},
+    address::{Reach, reach, relay_of, theirs},
+    book::Source,
     dial::Waiter,
     error::{ConnectError, RequestError},
 };
 
+/// Peers that are called at a time, of those that a roster named. More wait.
+const MAX_CALLS: usize = 32;
+
 impl Driver {
+    /// Remembers an address that somebody said, if it is worth a call.
+    pub(super) fn hear(&mut self, peer: PeerId, place: Multiaddr, source: Source) {
+        if self.may_call(&place) {
+            self.book.add(peer, place, source);
+        }
+    }
+
+    /// See [`Networks::allow`](crate::overlay::networks::Networks::allow).
+    pub(super) fn may_call(&mut self, place: &Multiaddr) -> bool {
+        let mut own = self.swarm.listeners().chain(self.swarm.external_addresses()).peekable();
+        let is_listening = own.peek().is_some();
+        let is_only_here =
+            is_listening && own.all(|place| matches!(reach(place), Reach::Loopback | Reach::Memory));
+        self.networks.allow(place, is_only_here)
+    }
+
     pub(super) fn call_partners(&mut self) {
-        for peer in self.partners.due(Instant::now()) {
+        let room = MAX_CALLS.saturating_sub(self.dials.len());
+        for peer in self.partners.due(Instant::now(), room) {
             self.reach(peer, None);
         }
     }

@@ -139,7 +139,8 @@ impl Driver {
         }
         let is_local = node.is_local;
         let is_useful = |place: &Multiaddr| match reach(place) {
-            Reach::Wide | Reach::Relayed => true,
+            Reach::Wide | Reach::Relayed => self.may_call(place),
+            // It has called over loopback, so that it is on this machine.
             Reach::Loopback | Reach::Memory => is_local,
             Reach::Nowhere => false,
         };
@@ -172,7 +173,7 @@ impl Driver {
                 continue;
             };
             let place = Address::from(address).place();
-            if reach(&place) != Reach::Nowhere && self.nodes.near(peer) {
+            if self.may_call(&place) && self.nodes.near(peer) {
                 self.book.add(peer, place, Source::Learned);
                 self.reach(peer, None);
             }

@@ -233,11 +233,8 @@ impl Driver {
 
     /// A peer has signed that it is there.
     fn found(&mut self, peer: PeerId, places: &[Multiaddr]) {
-        let places = places
-            .iter()
-            .filter(|place| matches!(reach(place), Reach::Wide | Reach::Relayed | Reach::Loopback));
-        for place in places.take(MAX_PER_PEER) {
-            self.book.add(peer, Address::from(place.clone()).place(), Source::Learned);
+        for place in places.iter().take(MAX_PER_PEER) {
+            self.hear(peer, Address::from(place.clone()).place(), Source::Learned);
         }
     }
 
@@ -269,9 +266,20 @@ impl Driver {
     }
 
     pub(super) fn on_served(&mut self, event: ServeEvent) {
-        if let ServeEvent::Relay(event) = event {
-            tracing::debug!(?event, "as a relay");
-            self.metrics.record(&event);
+        let ServeEvent::Relay(event) = event else { return };
+        tracing::debug!(?event, "as a relay");
+        self.metrics.record(&event);
+        let reserved = match &event {
+            relay::Event::ReservationReqAccepted { src_peer_id, renewed: false } => {
+                Some((*src_peer_id, true))
+            }
+            relay::Event::ReservationClosed { src_peer_id }
+            | relay::Event::ReservationTimedOut { src_peer_id } => Some((*src_peer_id, false)),
+            _ => None,
+        };
+        // Only who can be reached through this relay can be found at it.
+        if let (Some((peer, is_more)), Some(serve)) = (reserved, self.swarm.behaviour_mut().serve.as_mut()) {
+            serve.rendezvous.reserved(peer, is_more);
         }
     }
 

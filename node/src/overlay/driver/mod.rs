@@ -27,6 +27,7 @@ use super::{
     error::{ConnectError, PublishError, RequestError},
     gate,
     listen::{Meanwhile, own_addresses},
+    networks::Networks,
     nodes::{Node, Nodes},
     outlet::Outlet,
     partners::Partners,
@@ -47,6 +48,7 @@ pub(crate) enum Command {
     Peers(oneshot::Sender<Vec<PeerInfo>>),
     Relays(oneshot::Sender<Vec<RelayStatus>>),
     AddAddress(PeerId, Address),
+    HearAddress(PeerId, Address),
     AddressesOf(PeerId, oneshot::Sender<Vec<Address>>),
     Reach(PeerId, Waiter),
     GroupOpen(SessionId, Vec<PeerId>),
@@ -72,6 +74,7 @@ pub(crate) struct Driver {
     swarm: Swarm<Behaviour>,
     outlet: Outlet,
     book: Book,
+    networks: Networks,
     nodes: Nodes,
     dials: Dials,
     partners: Partners,
@@ -105,6 +108,7 @@ impl Driver {
             swarm,
             outlet,
             book: Book::default(),
+            networks: Networks::default(),
             nodes: Nodes::default(),
             dials: Dials::default(),
             partners: Partners::default(),
@@ -165,6 +169,11 @@ impl Driver {
             Command::AddAddress(peer, address) => {
                 if address.peer().is_none_or(|there| there == peer) {
                     self.book.add(peer, address.place(), Source::Given);
+                }
+            }
+            Command::HearAddress(peer, address) => {
+                if address.peer().is_none_or(|there| there == peer) {
+                    self.hear(peer, address.place(), Source::Said);
                 }
             }
             Command::AddressesOf(peer, answer) => drop(answer.send(self.addresses_of(peer))),

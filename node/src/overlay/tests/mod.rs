@@ -7,6 +7,7 @@ mod links;
 mod relayed;
 mod requests;
 mod rogue;
+mod said;
 mod streams;
 
 use std::time::Duration;
