@@ -10,9 +10,9 @@
 use std::{
     ffi::{OsStr, OsString},
     fs::{self, File},
-    io::{self, PipeReader, Read},
+    io::{self, PipeReader, Read, Write as _},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -143,7 +143,21 @@ impl Outcome {
     /// Runs a command to its end.
     #[must_use]
     pub fn of(command: &mut Command) -> Self {
-        let output = command.stdin(Stdio::null()).output().expect("the binary can be started");
+        Self::from(command.stdin(Stdio::null()).output().expect("the binary can be started"))
+    }
+
+    /// Runs a command that reads what is typed to its end.
+    #[must_use]
+    pub fn of_typed(command: &mut Command, typed: &str) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().expect("the binary can be started");
+        let mut stdin = child.stdin.take().expect("standard input is piped");
+        stdin.write_all(typed.as_bytes()).expect("it reads");
+        drop(stdin);
+        Self::from(child.wait_with_output().expect("it can be waited for"))
+    }
+
+    fn from(output: Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8(output.stdout).expect("output is UTF-8"),
@@ -324,6 +338,26 @@ impl Node {
     #[track_caller]
     pub fn refuses(&self, verb: &[&str]) -> String {
         self.call(verb).refusal()
+    }
+
+    /// Calls a verb that succeeds and reads what is typed.
+    #[track_caller]
+    pub fn run_typed(&self, verb: &[&str], typed: &str) -> Value {
+        let outcome = self.call_typed(verb, typed);
+        assert_eq!(outcome.code, 0, "{}: parlor {}: {}", self.name(), verb.join(" "), outcome.stderr);
+        outcome.lines().pop().expect("an answer")
+    }
+
+    /// The same for one that is refused; returns the one line that says why.
+    #[track_caller]
+    pub fn refuses_typed(&self, verb: &[&str], typed: &str) -> String {
+        self.call_typed(verb, typed).refusal()
+    }
+
+    fn call_typed(&self, verb: &[&str], typed: &str) -> Outcome {
+        let mut command = limited(Command::new("timeout"));
+        command.arg(binary()).arg("--home").arg(&self.setup.home).arg("--json").args(verb);
+        Outcome::of_typed(&mut command, typed)
     }
 
     /// Follows a session's events.

@@ -4,14 +4,26 @@
 //! process, each with a home of its own in a temporary directory, on loopback only, doing exactly what the
 //! other verbs do.
 
-use std::{fs, io, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
 use parlor_proto::ids::SessionId;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tempfile::TempDir;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Notify, broadcast},
+};
 
-use super::{DONE, fail, say};
+use super::{DONE, fail, output::Output};
 use crate::{
     Config, Node, StartError,
     console::{
@@ -45,6 +57,8 @@ const COPIES: u32 = 2;
 /// How long one step may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
+/// How often the files are removed, before that counts as failed.
+const REMOVALS: usize = 20;
 
 /// Why the demonstration did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +73,8 @@ enum DemoError {
     Session(#[from] SessionError),
     #[error("{0} did not come about")]
     Late(&'static str),
+    #[error("it was told to end")]
+    Ended,
     #[error("{what}: {found} instead of {wanted}")]
     Wrong { what: &'static str, found: Box<Value>, wanted: Box<Value> },
 }
@@ -70,19 +86,38 @@ impl From<CommandError> for DemoError {
 }
 
 pub(super) async fn demo(options: Demo, json: bool) -> u8 {
-    let teller = Teller { json: json || options.headless };
-    match play(&options, &teller).await {
+    let teller = Teller { json: json || options.headless, output: Mutex::new(Output::new()) };
+    let outcome = perform(&options, &teller).await;
+    let code = match outcome {
         Ok(()) => DONE,
         Err(error) => {
             teller.step("demo", json!({"ok": false, "why": error.to_string()}), "");
             fail(&error)
         }
+    };
+    match teller.finish() {
+        printed if code == DONE => printed,
+        _ => code,
     }
+}
+
+/// Plays it to its end, or until a signal says that it is over; either way nothing of it stays.
+async fn perform(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
+    // Before there is anything that a signal could leave behind.
+    let mut signals = Signals::listen()?;
+    let stage = Stage::set()?;
+    let outcome = tokio::select! {
+        outcome = Box::pin(play(options, &stage, teller)) => outcome,
+        () = signals.told_to_end(&stage) => Err(DemoError::Ended),
+    };
+    let struck = stage.strike().await;
+    outcome.and(struck.map_err(DemoError::from))
 }
 
 /// Says what happens, for people or as JSON.
 struct Teller {
     json: bool,
+    output: Mutex<Output>,
 }
 
 impl Teller {
@@ -92,9 +127,94 @@ impl Teller {
             if let (Some(line), Some(details)) = (line.as_object_mut(), details.as_object_mut()) {
                 line.append(details);
             }
-            say(&line.to_string());
+            self.say(&line.to_string());
         } else if !text.is_empty() {
-            say(text);
+            self.say(text);
+        }
+    }
+
+    fn say(&self, line: &str) {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner).line(line);
+    }
+
+    fn finish(self) -> u8 {
+        self.output.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
+    }
+}
+
+/// Where the nodes live, and which are up: however the demonstration ends, nothing of it stays.
+struct Stage {
+    dir: TempDir,
+    nodes: Mutex<Vec<Arc<Node>>>,
+    /// Ctrl-C has a meaning of its own: it ends the session that is shown.
+    is_showing: AtomicBool,
+    seen_enough: Notify,
+}
+
+impl Stage {
+    fn set() -> io::Result<Self> {
+        let dir = tempfile::Builder::new().prefix("parlor-demo-").tempdir()?;
+        let (nodes, is_showing, seen_enough) = Default::default();
+        Ok(Self { dir, nodes, is_showing, seen_enough })
+    }
+
+    async fn start(&self, name: &str) -> Result<Arc<Node>, StartError> {
+        let home = self.dir.path().join(name);
+        let config = Config { nickname: Some(name.to_owned()), ..Config::on_loopback(home) };
+        let node = Node::start(config).await?.node;
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&node));
+        Ok(node)
+    }
+
+    /// Stops the nodes, and removes what they wrote.
+    async fn strike(self) -> io::Result<()> {
+        let nodes = self.nodes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for node in nodes {
+            // One that does not stop in time does not keep the others' files here.
+            let _ = tokio::time::timeout(PATIENCE, node.stop()).await;
+        }
+
+        // A node that was just being started may still write something.
+        let dir = self.dir.keep();
+        let mut removed = fs::remove_dir_all(&dir);
+        for _ in 1..REMOVALS {
+            if removed.is_ok() {
+                break;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+            removed = fs::remove_dir_all(&dir);
+        }
+        removed
+    }
+}
+
+/// The signals that end it.
+struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Returns when one of them says so.
+    async fn told_to_end(&mut self, stage: &Stage) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.hang_up.recv() => return,
+                _ = self.interrupt.recv() => match stage.is_showing.swap(false, Ordering::Relaxed) {
+                    true => stage.seen_enough.notify_one(),
+                    false => return,
+                },
+            }
         }
     }
 }
@@ -107,14 +227,13 @@ struct Cast {
     members: [Arc<Node>; 2],
 }
 
-async fn play(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
-    let stage = tempfile::Builder::new().prefix("parlor-demo-").tempdir()?;
-    let program = stage.path().join("chat");
+async fn play(options: &Demo, stage: &Stage, teller: &Teller) -> Result<(), DemoError> {
+    let program = stage.dir.path().join("chat");
     fs::create_dir(&program)?;
     for (name, content) in CHAT {
         fs::write(program.join(name), content)?;
     }
-    let cast = enter(stage.path()).await?;
+    let cast = enter(stage).await?;
     teller.step(
         "nodes",
         json!({"nodes": 5}),
@@ -131,27 +250,20 @@ async fn play(options: &Demo, teller: &Teller) -> Result<(), DemoError> {
         "Everyone heard everyone: three updates and three realtime messages.",
     );
     if !options.headless {
-        show(&cast, session).await?;
+        show(&cast, session, stage, teller).await?;
     }
     let outcome = settle(&cast, session, options.headless).await?;
     let bill = bill_for_people(&cast, &outcome["statement"]);
     teller.step("demo", outcome, &bill);
-    for node in [&cast.host, &cast.members[0], &cast.members[1], &cast.billing] {
-        node.stop().await;
-    }
     Ok(())
 }
 
-async fn enter(stage: &Path) -> Result<Cast, DemoError> {
-    let start = async |name: &str| {
-        let config = Config { nickname: Some(name.to_owned()), ..Config::on_loopback(stage.join(name)) };
-        Ok::<_, StartError>(Node::start(config).await?.node)
-    };
+async fn enter(stage: &Stage) -> Result<Cast, DemoError> {
     let cast = Cast {
-        origin: start("Origin").await?,
-        billing: start("Billing").await?,
-        host: start("Ann").await?,
-        members: [start("Ben").await?, start("Cleo").await?],
+        origin: stage.start("Origin").await?,
+        billing: stage.start("Billing").await?,
+        host: stage.start("Ann").await?,
+        members: [stage.start("Ben").await?, stage.start("Cleo").await?],
     };
     let [ben, cleo] = &cast.members;
     introduce(&cast.host, "Origin", &cast.origin).await?;
@@ -264,16 +376,17 @@ async fn talk(cast: &Cast, session: SessionId) -> Result<(), DemoError> {
 }
 
 /// Everyone's tab, until Ctrl-C.
-async fn show(cast: &Cast, session: SessionId) -> Result<(), DemoError> {
-    say("\nChat with yourself; one tab is Ann's, one Ben's, one Cleo's (open each once):");
+async fn show(cast: &Cast, session: SessionId, stage: &Stage, teller: &Teller) -> Result<(), DemoError> {
+    teller.say("\nChat with yourself; one tab is Ann's, one Ben's, one Cleo's (open each once):");
     for node in everyone(cast) {
         let open = Open { session: session.to_string(), print: true };
         let url = node.execute(Command::Open(open)).await?;
-        say(&format!("  {:5} {}", node.context().nickname, url["url"].as_str().unwrap_or_default()));
+        teller.say(&format!("  {:5} {}", node.context().nickname, url["url"].as_str().unwrap_or_default()));
     }
-    say("\nCtrl-C ends the session and shows the bill.");
-    tokio::signal::ctrl_c().await?;
-    say("");
+    teller.say("\nCtrl-C ends the session and shows the bill.");
+    stage.is_showing.store(true, Ordering::Relaxed);
+    stage.seen_enough.notified().await;
+    teller.say("");
     Ok(())
 }
 

@@ -4,10 +4,12 @@
 //! to the node that runs in the home ([`verb`]), and its answer is printed for people ([`print`]) or as JSON.
 //! Not for: what verbs do ([`crate::console`]).
 //!
-//! Exit codes: 0 done; 1 refused or failed, with one line on stderr; 2 wrong usage; 3 no node is running here.
+//! Exit codes: 0 done; 1 refused or failed, with one line on stderr; 2 wrong usage; 3 no node is running here. What cannot
+//! be printed is a failure, too, but for a reader that has gone ([`output`]).
 
 mod demo;
 mod log;
+mod output;
 mod print;
 mod up;
 mod verb;
@@ -16,6 +18,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use self::output::Output;
 use crate::{console::Command, home};
 
 /// Done.
@@ -52,7 +55,10 @@ enum Verb {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return ExitCode::from(explain(&answer)),
+    };
     let _log = log::start(matches!(arguments.verb, Verb::Up(_)));
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -75,18 +81,23 @@ async fn run(arguments: Arguments) -> u8 {
     }
 }
 
+/// Help and version, or what is wrong with what was typed.
+fn explain(answer: &clap::Error) -> u8 {
+    if answer.use_stderr() {
+        // There is nobody to be told that standard error cannot be written.
+        let _ = answer.print();
+        return u8::try_from(answer.exit_code()).unwrap_or(FAILED);
+    }
+    let mut output = Output::new();
+    output.print(|_| answer.print());
+    output.finish()
+}
+
 /// One line: what, why, what to do.
 fn fail(error: &impl std::fmt::Display) -> u8 {
     // An error's text may hold what a peer or a file said.
     let line: String = error.to_string().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    // Whoever reads it may have gone.
+    // There is nobody to be told that standard error cannot be written.
     let _ = writeln!(std::io::stderr(), "error: {line}");
     FAILED
-}
-
-/// A line on stdout, now. Whoever reads it may have gone: a node goes on.
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}");
-    let _ = out.flush();
 }

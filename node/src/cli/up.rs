@@ -9,7 +9,7 @@ use tokio::{
     sync::broadcast,
 };
 
-use super::{DONE, fail};
+use super::{fail, output::Output};
 use crate::{
     Config, Node, Started,
     context::Event,
@@ -93,7 +93,8 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
         Err(error) => return fail(&error),
     };
     let mut events = node.context().events.subscribe();
-    if let Err(error) = announce(&node, &console, json).await {
+    let mut output = Output::new();
+    if let Err(error) = announce(&node, &console, json, &mut output).await {
         node.stop().await;
         return fail(&error);
     }
@@ -102,7 +103,7 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
             () = ends.recv() => break Ok(()),
             ended = node.wait() => break ended,
             event = events.recv() => match event {
-                Ok(event) => tell(&event, json),
+                Ok(event) => tell(&event, json, &mut output),
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => break Ok(()),
             },
@@ -111,7 +112,7 @@ pub(super) async fn up(home: PathBuf, options: Up, json: bool) -> u8 {
     match ended {
         Ok(()) => {
             node.stop().await;
-            DONE
+            output.finish()
         }
         Err(error) => {
             // What is left may wait for what is gone.
@@ -164,7 +165,8 @@ fn is_hangup_ignored(status: &str) -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-async fn announce(node: &Node, console: &str, json: bool) -> Result<(), Closed> {
+async fn announce(node: &Node, console: &str, json: bool, output: &mut Output) -> Result<(), Closed> {
+    let mut say = |line: &str| say(output, line);
     let context = node.context();
     let listen: Vec<_> = context.overlay.addresses().await?.iter().map(ToString::to_string).collect();
     if json {
@@ -185,7 +187,8 @@ async fn announce(node: &Node, console: &str, json: bool) -> Result<(), Closed> 
 }
 
 /// What a user at this terminal wants to know; with `--json`, everything.
-fn tell(event: &Event, json: bool) {
+fn tell(event: &Event, json: bool, output: &mut Output) {
+    let mut say = |line: &str| say(output, line);
     if json {
         if *event != Event::Changed
             && let Ok(line) = serde_json::to_string(event)
@@ -213,10 +216,11 @@ fn tell(event: &Event, json: bool) {
     }
 }
 
-/// A line on stdout. Names come from other nodes: no control characters reach the terminal.
-fn say(line: &str) {
+/// A line on stdout. Whoever reads it may have gone, or the disk be full: the node goes on.
+fn say(output: &mut Output, line: &str) {
+    // Names come from other nodes: no control characters reach the terminal.
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    super::say(&line);
+    output.line(&line);
 }
 
 #[cfg(test)]

@@ -222,6 +222,10 @@ pub enum TicketCommand {
         #[arg(long, value_name = "FILE")]
         #[serde(default)]
         cose: Option<PathBuf>,
+        /// Replaces a file that is there already
+        #[arg(long, requires = "cose")]
+        #[serde(default)]
+        force: bool,
     },
 }
 
@@ -236,6 +240,10 @@ pub enum CardCommand {
         name: String,
         /// The card
         file: PathBuf,
+        /// Replaces a file that is there already
+        #[arg(long)]
+        #[serde(default)]
+        force: bool,
     },
     /// Takes what a card carries into the library and the address book
     #[serde(rename = "card-read")]
@@ -260,6 +268,10 @@ pub enum ProofCommand {
         proof: String,
         /// An array in CBOR of the two slots, each a COSE_Sign1
         file: PathBuf,
+        /// Replaces a file that is there already
+        #[arg(long)]
+        #[serde(default)]
+        force: bool,
     },
     /// Whether a file proves anything, and against whom
     #[serde(rename = "proof-check")]
@@ -318,7 +330,8 @@ pub struct Invite {
 /// A member's yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 pub struct Join {
-    /// The session, or the beginning of its id; or a link (parlor:…)
+    /// The session, or the beginning of its id; or a link (parlor:…); or `-`, which reads it from standard input: what is
+    /// typed here, other users of this computer can see
     #[arg(value_name = "SESSION-OR-LINK")]
     pub session: String,
 }

@@ -80,6 +80,8 @@ pub enum CommandError {
     Short(String),
     #[error("{0} cannot be written: {1}")]
     File(String, #[source] std::io::Error),
+    #[error("{0} is there already: choose another file, or replace it with --force")]
+    Exists(String),
     #[error("{0} cannot be read: {1}")]
     Read(String, #[source] std::io::Error),
     #[error("packs are not supported yet by this version of parlor")]
@@ -146,7 +148,8 @@ pub async fn execute(
             json!({"program": entry.program, "name": entry.name, "removed": true})
         }
         Command::Ticket(command) => ticket(node, command).await?,
-        Command::Card(CardCommand::Write { name, file }) => {
+        Command::Card(CardCommand::Write { name, file, force }) => {
+            spare_file(&file, force)?;
             let program = card::write(context, &name, &file).await?;
             json!({"program": program, "file": file})
         }
@@ -402,7 +405,7 @@ async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandErr
     let tickets = node.context().store.tickets().await?;
     match command {
         TicketCommand::List => Ok(json!({"tickets": tickets.iter().map(ticket_json).collect::<Vec<_>>()})),
-        TicketCommand::Show { ticket, cose } => {
+        TicketCommand::Show { ticket, cose, force } => {
             let hash = |held: &HeldTicket| held.ledger.ticket().hash();
             let wanted: TicketHash =
                 unique(&ticket, tickets.iter().map(hash)).map_err(|error| match error {
@@ -413,6 +416,7 @@ async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandErr
             let held = tickets.iter().find(|held| hash(held) == wanted);
             let held = held.ok_or(CommandError::NoSuchTicket(ticket))?;
             if let Some(file) = &cose {
+                spare_file(file, force)?;
                 write_file(file, held.ledger.ticket().bytes()).await?;
             }
             let mut shown = show_ticket(held);
@@ -436,6 +440,14 @@ fn show_ticket(held: &HeldTicket) -> Value {
     json["not_before"] = json!(clock::rfc3339(ticket.not_before));
     json["slots"] = slots.collect();
     json
+}
+
+/// A file that is there already is replaced only by somebody who says so.
+pub(super) fn spare_file(file: &Path, force: bool) -> Result<(), CommandError> {
+    match force || file.symlink_metadata().is_err() {
+        true => Ok(()),
+        false => Err(CommandError::Exists(file.display().to_string())),
+    }
 }
 
 /// Writes a user's file, whole or not at all.

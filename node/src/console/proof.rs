@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     CommandError, ProofCommand,
-    execute::{NotUnique, unique, write_file},
+    execute::{NotUnique, spare_file, unique, write_file},
 };
 use crate::{Node, clock, store::Cheat};
 
@@ -23,13 +23,14 @@ pub(super) async fn proof(node: &Node, command: ProofCommand) -> Result<Value, C
             };
             json!({"proofs": kept.iter().map(item).collect::<Vec<_>>()})
         }
-        ProofCommand::Export { proof, file } => {
+        ProofCommand::Export { proof, file, force } => {
             let kept = kept(node).await?;
             let id = unique(&proof, kept.keys()).map_err(|error| match error {
                 NotUnique::None => CommandError::NoSuchProof(proof.clone()),
                 NotUnique::Many => CommandError::Ambiguous(proof.clone()),
                 NotUnique::Short => CommandError::Short(proof.clone()),
             })?;
+            spare_file(&file, force)?;
             write_file(&file, &kept[id].proof.encode()).await?;
             json!({"proof": id, "file": file})
         }

@@ -1,6 +1,10 @@
 //! The command line itself: help, JSON, and what people get to see.
 
-use std::{collections::BTreeSet, fs, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    process::{Command, Stdio},
+};
 
 use parlor_tests::{
     cast::Cast,
@@ -186,4 +190,78 @@ fn the_readmes_commands_exist() {
     for verb in verbs {
         assert_eq!(parlor(&[verb, "--help"]).code, 0, "the README speaks of `parlor {verb}`");
     }
+}
+
+/// With standard output going to a place that takes nothing.
+fn into_full(args: &[&str]) -> Outcome {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+    let mut command = Command::new(binary());
+    let output = command.args(args).env_remove("PARLOR_HOME").stdin(Stdio::null()).stdout(full).output();
+    let output = output.expect("the binary can be started");
+    let stderr = String::from_utf8(output.stderr).expect("errors are UTF-8");
+    Outcome { code: output.status.code().unwrap_or(-1), stdout: String::new(), stderr }
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let world = World::new();
+    let node = world.node("books");
+    let home = node.home().to_string_lossy().into_owned();
+    for verb in [
+        &["bill", "export", "--format", "csv"][..],
+        &["bill", "export", "--format", "json"],
+        &["bill", "statement"],
+        &["id"],
+        &["--json", "id"],
+        &["contact", "list"],
+        &["--help"],
+        &["send", "--help"],
+        &["--version"],
+    ] {
+        let outcome = into_full(&[&["--home", &home], verb].concat());
+        let line = outcome.refusal();
+        assert!(line.contains("the output cannot be written"), "{verb:?}: {line}");
+    }
+    let demo = into_full(&["demo", "--headless"]);
+    assert_eq!(demo.code, 1, "{demo:?}");
+    assert!(demo.stderr.contains("the output cannot be written"), "{demo:?}");
+}
+
+/// As with `| head`: whoever has read enough is not told of a failure.
+#[test]
+fn a_reader_that_goes_is_no_failure() {
+    let world = World::new();
+    let node = world.node("books");
+    let home = node.home().to_string_lossy().into_owned();
+    for verb in [&["id"][..], &["--json", "bill", "statement"], &["--help"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(binary());
+        command.arg("--home").arg(&home).args(verb).stdin(Stdio::null()).stdout(writer);
+        let output = command.output().expect("the binary can be started");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((output.status.code(), stderr.as_ref()), (Some(0), ""), "{verb:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_not_replaced_unasked() {
+    let world = World::new();
+    let node = world.node("origin");
+    node.run(&["publish", &example("chat").to_string_lossy()]);
+    let card = world.file("card").to_string_lossy().into_owned();
+    fs::write(&card, "a letter").expect("a file");
+    let why = node.refuses(&["card", "write", "chat", &card]);
+    assert!(why.contains("is there already") && why.contains("--force"), "{why}");
+    assert_eq!(fs::read_to_string(&card).expect("the letter"), "a letter");
+    node.run(&["card", "write", "chat", &card, "--force"]);
+    assert!(fs::read(&card).expect("a card").starts_with(b"PK"));
+
+    node.run(&["host", "chat"]);
+    let tickets = node.run(&["ticket", "list"]);
+    let ticket = tickets["tickets"][0]["ticket"].as_str().expect("a ticket");
+    assert!(node.refuses(&["ticket", "show", ticket, "--cose", &card]).contains("--force"));
+    assert!(fs::read(&card).expect("the card").starts_with(b"PK"));
+    node.run(&["ticket", "show", ticket, "--cose", &card, "--force"]);
+    assert!(!fs::read(&card).expect("a ticket").starts_with(b"PK"));
 }

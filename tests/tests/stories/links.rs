@@ -52,6 +52,11 @@ fn two_nodes_that_never_met_talk_after_one_link() {
     assert_eq!(member(&seen, &ann)["name"], "ann", "it says its name when it comes: {seen:#}");
     assert!(items(&ann.run(&["contact", "list"]), "contacts").is_empty(), "a link makes no contact");
 
+    // Where other users of the computer do not see it.
+    assert!(ann.refuses_typed(&["join", "-"], "\n").contains("standard input"));
+    assert!(ann.refuses_typed(&["join", "-"], "parlor:nonsense\n").contains("link"));
+    assert_eq!(ann.run_typed(&["join", "-"], &format!("  {link}\n"))["state"], "running");
+
     // Used, it opens nothing for anybody else; for its user it is as good as before.
     assert!(ben.refuses(&["join", link]).contains("somebody else has used this link"));
     assert!(items(&ben.run(&["sessions"]), "sessions").is_empty());

@@ -22,7 +22,7 @@ fn hears_once(watch: &Watch, wanted: &[String]) {
 #[test]
 fn a_page_posts_forty_and_its_node_is_killed() {
     let mut cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("chat"));
+    let session = cast.run(&example("duel"));
     let mut wanted = Vec::new();
     for (round, answers) in MOMENTS.into_iter().enumerate() {
         let mut page = Page::new(round as u8);
@@ -45,7 +45,7 @@ fn a_page_posts_forty_and_its_node_is_killed() {
 #[test]
 fn a_page_posts_through_suspensions() {
     let cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("chat"));
+    let session = cast.run(&example("duel"));
     let mut page = Page::new(1);
     numbered(&mut page, 0);
     for answers in [1, 9, 20] {
@@ -67,7 +67,7 @@ fn a_page_posts_through_suspensions() {
 #[test]
 fn whatever_a_page_posts_everybody_goes_on_watching() {
     let cast = Cast::gather(&["ann", "ben"]);
-    let session = cast.run(&example("chat"));
+    let session = cast.run(&example("duel"));
     let all: Vec<&Node> = [&cast.host].into_iter().chain(&cast.members).collect();
     let watches: Vec<_> = all.iter().map(|node| node.watch(&session)).collect();
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -115,7 +115,7 @@ fn whatever_a_page_posts_everybody_goes_on_watching() {
 #[test]
 fn a_script_that_sends_again_under_its_key_has_sent_once() {
     let mut cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("chat"));
+    let session = cast.run(&example("duel"));
     let send = |node: &Node, key: &str| node.run(&["send", &session, "backup done", "--key", key]);
     let first = send(&cast.members[0], "monday");
     assert_eq!(send(&cast.members[0], "monday"), first);

@@ -120,7 +120,7 @@ async fn a_host_that_gives_one_slot_to_two_members_is_left_proven_and_shunned() 
 
     // Whoever gets the proof can check it, the host itself included.
     let (file, id) = (members[0].home.path().join("proof"), proofs(&members[0]).await.remove(0).0);
-    let export = ProofCommand::Export { proof: id[..8].to_owned(), file: file.clone() };
+    let export = ProofCommand::Export { proof: id[..8].to_owned(), file: file.clone(), force: false };
     members[0].run(Command::Proof(export)).await;
     let checked = host.run(Command::Proof(ProofCommand::Check { file })).await;
     assert_eq!((&checked["stands"], &checked["proof"]), (&true.into(), &id.into()));
