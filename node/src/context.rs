@@ -23,7 +23,7 @@ use crate::{
     billing::Outbox,
     critical::CriticalTasks,
     overlay::{Closed, Overlay},
-    runtime::agent::Sandbox,
+    runtime::{agent::Sandbox, browser::Browser},
     store::{Bundle, BundleError, Bundles, Store, StoreError, bundle},
 };
 
@@ -54,6 +54,8 @@ pub struct Context {
     pub sandbox: Sandbox,
     /// The tasks without which the node is of no use.
     pub tasks: CriticalTasks,
+    /// Where web parts are shown.
+    pub browser: Browser,
 }
 
 /// The slots of those who are in a session that this node hosts, whoever granted them: they get the program here.

@@ -11,6 +11,7 @@
 //! HOME/programs/      bundles
 //! HOME/compiled/      agents' compiled code
 //! HOME/stopped        the last node stopped in an orderly way; gone while one runs
+//! HOME/browser/       addresses that the browser is led to, until it is there
 //! HOME/control.sock   where the other verbs reach the running node
 //! ```
 //!
@@ -197,6 +198,12 @@ impl Home {
     #[must_use]
     pub fn compiled(&self) -> PathBuf {
         self.root.join("compiled")
+    }
+
+    /// Where the files are with which the browser is started: none outlives the node for long.
+    #[must_use]
+    pub fn browser(&self) -> PathBuf {
+        self.root.join("browser")
     }
 
     /// The directory itself, absolute.

@@ -31,7 +31,7 @@ use crate::{
     home::{Home, HomeError, control_socket},
     metrics,
     overlay::{self, Address, InboundRequest, Internet, MAX_RELAYS, Overlay, RelayLimits},
-    runtime::{agent::Sandbox, web::WebServer},
+    runtime::{agent::Sandbox, browser::Browser, web::WebServer},
     session::{SessionError, Sessions, Web},
     store::{Before, BundleError, Bundles, Store, StoreError},
     supply::{get::Supplies, library, origin, transfer::RightHolders},
@@ -129,6 +129,8 @@ pub enum StartError {
     Web(#[from] crate::runtime::web::StartError),
     #[error("agents cannot be run: {0}")]
     Sandbox(#[from] crate::runtime::agent::SandboxError),
+    #[error("the browser's folder in the home cannot be used: {0}")]
+    Browser(#[source] std::io::Error),
     #[error("the control socket {0}: {1}")]
     Socket(PathBuf, #[source] std::io::Error),
     #[error("--preload {0}: {1}")]
@@ -204,6 +206,7 @@ impl Node {
             hosted: crate::context::Hosted::default(),
             sandbox: Sandbox::new(&home.compiled())?,
             tasks,
+            browser: Browser::new(home.browser()).map_err(StartError::Browser)?,
         });
         let web = Web { server: web_server(&context).await?, open_browser: config.open_browser };
         let availability = stored_availability(&context.store).await?;

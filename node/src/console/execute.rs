@@ -196,11 +196,12 @@ pub async fn execute(
         Command::Session(of) => view(node, find_session(node, &of.session).await?).await?,
         Command::Open(open) => {
             let session = find_session(node, &open.session).await?;
-            let url = sessions.launch(session).await?;
+            let launch = sessions.launch(session).await?;
+            let answer = json!({"session": session, "url": launch.url});
             if !open.print {
-                crate::runtime::open_in_browser(url.clone());
+                context.browser.show(launch);
             }
-            json!({"session": session, "url": url})
+            answer
         }
         Command::Send(send) => {
             let session = find_session(node, &send.session).await?;

@@ -1,20 +1,11 @@
 //! What runs a program on this node.
 //!
 //! For: [`agent`], the part of a program that runs by itself, in a sandbox, and [`web`], the part that is shown in the
-//! user's own browser. Not for: deciding when a program runs (see `session`), nor how what it says reaches the group (see
-//! `group`).
+//! user's own browser, which [`browser`] starts; and [`update`], what either may post. Not for: deciding when a program runs
+//! (see `session`), nor how what it says reaches the group (see `group`).
 
 pub mod agent;
+pub mod browser;
 mod pace;
 pub mod update;
 pub mod web;
-
-/// Shows an address in the user's browser. Failure is told in the log; the user still has `parlor open`.
-pub fn open_in_browser(url: String) {
-    // Starting a browser can take a while.
-    tokio::task::spawn_blocking(move || {
-        if let Err(error) = open::that_detached(&url) {
-            tracing::warn!(%error, "no browser can be started: use `parlor open SESSION --print`");
-        }
-    });
-}

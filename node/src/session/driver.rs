@@ -22,7 +22,7 @@ use crate::{
     console::Availability,
     context::Context,
     overlay,
-    runtime::agent::NotWritten,
+    runtime::{agent::NotWritten, web::Launch},
     store::{SessionRecord, StoreError},
     supply::library,
 };
@@ -268,7 +268,7 @@ impl Driver {
         }
     }
 
-    fn launch(&self, session: SessionId) -> Result<String, SessionError> {
+    fn launch(&self, session: SessionId) -> Result<Launch, SessionError> {
         let run = self.runs.get(&session).ok_or(SessionError::NoSuchSession(session))?;
         let label = run.doing.mounted.ok_or(SessionError::NotRunning)?;
         self.web.server.launch(label, None).map_err(|_| SessionError::NotRunning)

@@ -44,7 +44,10 @@ use crate::{
     console::Availability,
     context::Context,
     group::{Beacon, Group},
-    runtime::{agent::NotWritten, web::WebServer},
+    runtime::{
+        agent::NotWritten,
+        web::{Launch, WebServer},
+    },
     store::StoreError,
 };
 
@@ -96,7 +99,7 @@ enum Command {
     Transferring(SessionId, TransferView),
     View(SessionId, Reply<SessionView>),
     List(oneshot::Sender<Vec<SessionView>>),
-    Launch(SessionId, Reply<String>),
+    Launch(SessionId, Reply<Launch>),
     RemoveProgram(ProgramId, Reply<()>),
     SetAvailability(Availability, oneshot::Sender<()>),
     Tell(SessionId, String, oneshot::Sender<Option<oneshot::Receiver<Result<(), NotWritten>>>>),
@@ -187,7 +190,7 @@ impl Sessions {
     }
 
     /// An address that shows the session's web part once.
-    pub async fn launch(&self, session: SessionId) -> Result<String, SessionError> {
+    pub async fn launch(&self, session: SessionId) -> Result<Launch, SessionError> {
         self.ask(|reply| Command::Launch(session, reply)).await
     }
 

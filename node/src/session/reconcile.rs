@@ -237,7 +237,7 @@ impl Driver {
         if self.web.open_browser && !doing.opened {
             doing.opened = true;
             match self.web.server.launch(label, None) {
-                Ok(url) => crate::runtime::open_in_browser(url),
+                Ok(launch) => self.context.browser.show(launch),
                 Err(error) => tracing::warn!(%session, %error, "the web part cannot be shown"),
             }
         }

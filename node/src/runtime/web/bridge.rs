@@ -232,17 +232,31 @@ impl Bridge {
         Ok(())
     }
 
-    async fn close(mut self, why: Close) {
+    async fn close(self, why: Close) {
         let code = match why {
             Close::Gone => return,
             Close::Away => close_code::AWAY,
             Close::Protocol => close_code::POLICY,
             Close::Failed => close_code::ERROR,
         };
-        let goodbye = Message::Close(Some(CloseFrame { code, reason: "".into() }));
-        // A courtesy: a page that does not read any more does not hear it.
-        let _ = tokio::time::timeout(GOODBYE, self.socket.send(goodbye)).await;
+        close(self.socket, code).await;
     }
+}
+
+/// Ends the bridge of a page that has not proven itself.
+pub(super) async fn refuse(socket: WebSocket) {
+    close(socket, close_code::POLICY).await;
+}
+
+/// Ends the bridge of a page for which there is no place: there are too many.
+pub(super) async fn put_off(socket: WebSocket) {
+    close(socket, close_code::AGAIN).await;
+}
+
+async fn close(mut socket: WebSocket, code: u16) {
+    let goodbye = Message::Close(Some(CloseFrame { code, reason: "".into() }));
+    // A courtesy: a page that does not read any more does not hear it.
+    let _ = tokio::time::timeout(GOODBYE, socket.send(goodbye)).await;
 }
 
 /// How long a page may take to hear why its bridge closes.

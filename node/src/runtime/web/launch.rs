@@ -3,9 +3,11 @@
 //! For: [`Launches`], the one-time tokens that `open` hands out, and [`Credentials`], the cookie they are swapped for.
 //! Not for: which program (see [`super::origin`]).
 //!
-//! The idea: a token travels through command lines and browser histories, so it works once and not for long. What it
-//! buys never leaves the browser: an `HttpOnly`, `SameSite=Strict` cookie of that one host name. The cookie is a keyed
-//! hash of the label, so that a tab stays valid when the node is restarted with the same key.
+//! The idea: a token travels through files and browser histories, so it works once and not for long. What it buys is an
+//! `HttpOnly`, `SameSite=Strict` cookie of that one host name. But a browser sends a cookie to every port of its host:
+//! once this node is gone, whoever listens in its place gets it from the next tab that looks for the node. So the cookie
+//! is a keyed hash of the label, the port, and what is random about this start: by then it is worth nothing. A tab that is
+//! left open from before comes back with a proof instead (see [`super::proof`]).
 
 use std::{
     collections::VecDeque,
@@ -13,8 +15,9 @@ use std::{
 };
 
 use axum::http::{HeaderMap, header};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::origin::Label;
+use super::{origin::Label, proof::Secret};
 
 /// How long a launch token is good for.
 pub const LAUNCH_TTL: Duration = Duration::from_secs(5 * 60);
@@ -28,26 +31,46 @@ const COOKIE: &str = "parlor";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Token(pub(super) [u8; 16]);
 
+/// An address that shows a program once.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    /// Whoever opens it first is let in.
+    pub url: String,
+    /// Cancelled once the address is used, or void.
+    pub done: CancellationToken,
+}
+
 #[derive(Debug)]
-struct Launch {
+struct Waiting {
     token: Token,
     label: Label,
     target: String,
     issued: Instant,
+    _done: DropGuard,
 }
 
 /// Tokens that were handed out and not yet used, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Launches(VecDeque<Launch>);
+pub(super) struct Launches(VecDeque<Waiting>);
 
 impl Launches {
-    /// Remembers a token for the page `target` (an absolute path) of an instance.
-    pub(super) fn add(&mut self, token: Token, label: Label, target: String, now: Instant) {
+    /// Remembers a token for the page `target` (an absolute path) of an instance. What is returned is cancelled once it is
+    /// used or void.
+    pub(super) fn add(
+        &mut self,
+        token: Token,
+        label: Label,
+        target: String,
+        now: Instant,
+    ) -> CancellationToken {
         self.0.retain(|launch| now.duration_since(launch.issued) < LAUNCH_TTL);
         if self.0.len() == MAX_LAUNCHES {
             self.0.pop_front();
         }
-        self.0.push_back(Launch { token, label, target, issued: now });
+        let done = CancellationToken::new();
+        let _done = done.clone().drop_guard();
+        self.0.push_back(Waiting { token, label, target, issued: now, _done });
+        done
     }
 
     /// Uses a token up: the path it leads to; `None` if it is unknown, used, too old or of another instance.
@@ -65,17 +88,28 @@ impl Launches {
     }
 }
 
-/// The per-instance credentials.
-pub(super) struct Credentials([u8; 32]);
+/// The per-instance credentials of one start on one port.
+pub(super) struct Credentials {
+    key: [u8; 32],
+    port: u16,
+    start: [u8; 32],
+}
 
 impl Credentials {
-    /// From a secret key of the node.
-    pub(super) fn new(key: [u8; 32]) -> Self {
-        Self(key)
+    /// From a secret key of the node; `start` is random.
+    pub(super) fn new(key: [u8; 32], port: u16, start: [u8; 32]) -> Self {
+        Self { key, port, start }
     }
 
     fn of(&self, label: Label) -> blake3::Hash {
-        blake3::keyed_hash(&self.0, format!("parlor web credential {label}").as_bytes())
+        let (port, start) = (self.port, hex::encode(self.start));
+        blake3::keyed_hash(&self.key, format!("parlor web credential {label} {port} {start}").as_bytes())
+    }
+
+    /// What a page of the instance proves itself with after a restart on the same port: the same for every start.
+    pub(super) fn secret(&self, label: Label) -> Secret {
+        let text = format!("parlor web page {label} {}", self.port);
+        Secret(*blake3::keyed_hash(&self.key, text.as_bytes()).as_bytes())
     }
 
     /// The `Set-Cookie` that gives a browser the credential, until it is closed.
@@ -125,10 +159,11 @@ mod tests {
     #[test]
     fn a_token_works_once_in_time_and_for_its_instance() {
         let start = Instant::now();
-        let mut launches = Launches::default();
+        let (mut launches, mut waiting) = (Launches::default(), Vec::new());
         for byte in 1..=4 {
-            launches.add(Token([byte; 16]), A, format!("/{byte}"), start);
+            waiting.push(launches.add(Token([byte; 16]), A, format!("/{byte}"), start));
         }
+        assert!(waiting.iter().all(|done| !done.is_cancelled()));
         assert_eq!(launches.take(&hex_of(1), A, start), Some("/1".into()));
         assert_eq!(launches.take(&hex_of(1), A, start), None, "used");
         assert_eq!(launches.take(&hex_of(2), B, start), None, "of another instance");
@@ -137,6 +172,10 @@ mod tests {
         launches.forget(A);
         assert_eq!(launches.take(&hex_of(4), A, start), None, "forgotten");
         assert_eq!(launches.take("nonsense", A, start), None);
+        assert!(
+            waiting.iter().all(CancellationToken::is_cancelled),
+            "whoever waits for it hears of each end"
+        );
     }
 
     #[test]
@@ -152,16 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_fits_one_instance_of_one_node() {
-        let ours = Credentials::new([7; 32]);
+    fn a_credential_fits_one_instance_of_one_start_on_one_port() {
+        let of = |key, port, start| Credentials::new([key; 32], port, [start; 32]);
+        let ours = of(7, 80, 1);
         let cookie = ours.cookie(A);
         let pair = cookie.split(';').next().unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(header::COOKIE, format!("x=1; parlor=forged; {pair}").parse().unwrap());
         assert!(ours.admits(&headers, A));
-        assert!(Credentials::new([7; 32]).admits(&headers, A), "also after a restart");
         assert!(!ours.admits(&headers, B));
-        assert!(!Credentials::new([8; 32]).admits(&headers, A));
+        assert!(!of(8, 80, 1).admits(&headers, A), "another node");
+        assert!(!of(7, 81, 1).admits(&headers, A), "another port");
+        assert!(!of(7, 80, 2).admits(&headers, A), "another start");
         headers.insert(header::COOKIE, HeaderValue::from_static("parlor=; parlor"));
         assert!(!ours.admits(&headers, A));
         assert!(!ours.admits(&HeaderMap::new(), A));

@@ -12,7 +12,8 @@
 //! - Every response says that the page may connect to its own origin and nowhere else ([`headers`]). Responses that
 //!   the HTTP library would write by itself, without those headers, never leave the node ([`listener`]).
 //! - Nothing is served without a credential that only the user's own browser gets, in exchange for a launch token that
-//!   works once ([`launch`]).
+//!   works once ([`launch`]). It is good for one start on one port; a tab that outlives the node proves itself, and has
+//!   the node prove itself, before it goes on ([`proof`]).
 //! - The page talks to the node over one WebSocket ([`bridge`]); it *pulls* updates, page by page, so that a slow page
 //!   costs no memory; what it sends carries a number, which the instance keeps with the update, so that sending again
 //!   sends once: after a reconnect, a suspension, a kill.
@@ -32,6 +33,7 @@ mod listener;
 mod messages;
 mod origin;
 mod pages;
+mod proof;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -39,7 +41,7 @@ mod tests;
 pub use instance::{
     DeliveredUpdate, Instance, ReadError, RealtimeMessage, SendError, SendKey, Sender, UpdateContent,
 };
-pub use launch::LAUNCH_TTL;
+pub use launch::{LAUNCH_TTL, Launch};
 pub use messages::{MAX_REALTIME_LEN, MAX_UPDATE_LEN, UPDATE_INTERVAL};
 pub use origin::{Label, ParseLabelError};
 pub use server::{LaunchError, StartError, WebServer};

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{
     instance::Instance,
     messages::{MAX_REALTIME_LEN, MAX_UPDATE_LEN, UPDATE_INTERVAL},
+    proof::Secret,
 };
 
 const WEBXDC: &str = include_str!("assets/webxdc.js");
@@ -18,7 +19,7 @@ const BOOT: &str = include_str!("assets/boot.html");
 const MESSAGE: &str = include_str!("assets/message.html");
 
 /// `webxdc.js` of that instance: the script and, as its argument, what it must know at once.
-pub(super) fn webxdc(instance: &dyn Instance) -> Response {
+pub(super) fn webxdc(instance: &dyn Instance, secret: &Secret) -> Response {
     let config = json!({
         "selfAddr": instance.self_addr(),
         "selfName": instance.self_name(),
@@ -28,6 +29,7 @@ pub(super) fn webxdc(instance: &dyn Instance) -> Response {
         "sendUpdateMaxSize": MAX_UPDATE_LEN,
         "realtimeMaxSize": MAX_REALTIME_LEN,
         "bridge": super::server::BRIDGE_PATH,
+        "secret": secret.to_hex(),
     });
     let script = format!("{WEBXDC}({config});\n");
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], script).into_response()

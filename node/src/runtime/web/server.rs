@@ -26,11 +26,12 @@ use super::{
     bridge, files,
     headers::seal,
     instance::Instance,
-    launch::{Credentials, Launches, Token, target_of},
+    launch::{Credentials, Launch, Launches, Token, target_of},
     listener,
     messages::MAX_FRAME_LEN,
     origin::{Label, label_of},
     pages,
+    proof::{self, Claim},
 };
 
 /// Where the bridge is, on each program's origin.
@@ -38,6 +39,9 @@ pub(super) const BRIDGE_PATH: &str = "/.parlor/bridge";
 
 /// Bridges (open tabs) of one instance at a time.
 pub(super) const MAX_BRIDGES: usize = 16;
+
+/// Bridges, of all instances, whose pages have yet to prove themselves.
+pub(super) const MAX_UNPROVEN: usize = 32;
 
 /// Why there is no web server.
 #[derive(Debug, thiserror::Error)]
@@ -67,11 +71,19 @@ struct Shared {
     credentials: Credentials,
     mounts: RwLock<HashMap<Label, Arc<Mount>>>,
     launches: Mutex<Launches>,
+    unproven: Arc<Semaphore>,
 }
 
 impl Shared {
     fn mounted(&self, label: Label) -> Option<Arc<Mount>> {
         self.mounts.read().unwrap_or_else(PoisonError::into_inner).get(&label).cloned()
+    }
+
+    /// A token in hex, and what is cancelled once it is used or void.
+    fn new_launch(&self, label: Label, href: Option<&str>) -> (String, CancellationToken) {
+        let token: [u8; 16] = rand::random();
+        let done = self.launches().add(Token(token), label, target_of(href), Instant::now());
+        (hex::encode(token), done)
     }
 
     fn launches(&self) -> MutexGuard<'_, Launches> {
@@ -89,14 +101,15 @@ impl WebServer {
     /// Starts listening on loopback, on `wanted_port` if it is free (0: any). The port belongs to the origin, and a
     /// browser keeps a program's storage under the origin: ask for the same one each time.
     ///
-    /// `key` is a secret of the node. With the same key as before, tabs that are open go on after a restart.
+    /// `key` is a secret of the node. With the same key and port as before, tabs that are open go on after a restart.
     pub async fn start(wanted_port: u16, key: [u8; 32]) -> Result<Self, StartError> {
         let (port, listeners) = listener::bind(wanted_port).await.map_err(StartError::Listen)?;
         let shared = Arc::new(Shared {
             port,
-            credentials: Credentials::new(key),
+            credentials: Credentials::new(key, port, rand::random()),
             mounts: RwLock::default(),
             launches: Mutex::default(),
+            unproven: Arc::new(Semaphore::new(MAX_UNPROVEN)),
         });
         let stop = CancellationToken::new();
         for listener in listeners {
@@ -138,13 +151,12 @@ impl WebServer {
 
     /// An address that shows the program in the browser that opens it first, within [`super::LAUNCH_TTL`]. `href` is a
     /// place in the program, relative to its root (an update's `href`); `None` is its `index.html`.
-    pub fn launch(&self, label: Label, href: Option<&str>) -> Result<String, LaunchError> {
+    pub fn launch(&self, label: Label, href: Option<&str>) -> Result<Launch, LaunchError> {
         if self.shared.mounted(label).is_none() {
             return Err(LaunchError::NotMounted);
         }
-        let token: [u8; 16] = rand::random();
-        self.shared.launches().add(Token(token), label, target_of(href), Instant::now());
-        Ok(format!("{}/?launch={}", label.origin(self.shared.port), hex::encode(token)))
+        let (token, done) = self.shared.new_launch(label, href);
+        Ok(Launch { url: format!("{}/?launch={token}", label.origin(self.shared.port)), done })
     }
 }
 
@@ -166,7 +178,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
 }
 
 /// The checks that every request passes, in this order; then what it asked for.
-async fn admit(shared: &Shared, parts: &mut Parts) -> Response {
+async fn admit(shared: &Arc<Shared>, parts: &mut Parts) -> Response {
     let label = label_of(&parts.headers, &parts.uri, shared.port);
     let Some((label, mount)) = label.and_then(|label| Some((label, shared.mounted(label)?))) else {
         return pages::misdirected();
@@ -185,7 +197,9 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Response {
     {
         return pages::boot(&mount.instance.title(), &target, shared.credentials.cookie(label));
     }
-    if !shared.credentials.admits(&parts.headers, label) {
+    // Who comes again proves itself over the bridge: its credential may be of a start before this one.
+    let comes_again = parts.uri.path() == BRIDGE_PATH && comes_again(parts);
+    if !comes_again && !shared.credentials.admits(&parts.headers, label) {
         return pages::denied();
     }
     if !from_same_origin(&parts.headers) {
@@ -193,7 +207,7 @@ async fn admit(shared: &Shared, parts: &mut Parts) -> Response {
     }
     match parts.uri.path() {
         BRIDGE_PATH => open_bridge(shared, label, mount, parts).await,
-        "/webxdc.js" => pages::webxdc(&*mount.instance),
+        "/webxdc.js" => pages::webxdc(&*mount.instance, &shared.credentials.secret(label)),
         path => serve_file(&*mount.instance, path, parts).await,
     }
 }
@@ -221,7 +235,7 @@ async fn serve_file(instance: &dyn Instance, url_path: &str, parts: &Parts) -> R
 }
 
 /// A WebSocket is not bound by the same-origin policy, so that `Origin` must say whose page opens it.
-async fn open_bridge(shared: &Shared, label: Label, mount: Arc<Mount>, parts: &mut Parts) -> Response {
+async fn open_bridge(shared: &Arc<Shared>, label: Label, mount: Arc<Mount>, parts: &mut Parts) -> Response {
     let origin = parts.headers.get(header::ORIGIN);
     if origin.is_none_or(|origin| origin != label.origin(shared.port).as_str()) {
         return pages::refused();
@@ -229,24 +243,41 @@ async fn open_bridge(shared: &Shared, label: Label, mount: Arc<Mount>, parts: &m
     let Some(page) = page_id(parts) else {
         return pages::refused();
     };
-    let Ok(permit) = mount.bridges.clone().try_acquire_owned() else {
+    let again = comes_again(parts);
+    let places = if again { &shared.unproven } else { &mount.bridges };
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         return pages::busy();
     };
-    match WebSocketUpgrade::from_request_parts(parts, &()).await {
-        Ok(upgrade) => {
-            let upgrade = upgrade.max_message_size(MAX_FRAME_LEN).max_frame_size(MAX_FRAME_LEN);
-            upgrade.on_upgrade(move |socket| async move {
-                bridge::run(socket, mount, page).await;
-                drop(permit);
-            })
+    let upgrade = match WebSocketUpgrade::from_request_parts(parts, &()).await {
+        Ok(upgrade) => upgrade.max_message_size(MAX_FRAME_LEN).max_frame_size(MAX_FRAME_LEN),
+        Err(rejection) => return rejection.into_response(),
+    };
+    let shared = Arc::clone(shared);
+    upgrade.on_upgrade(move |mut socket| async move {
+        if !again {
+            bridge::run(socket, mount, page).await;
+            return drop(place);
         }
-        Err(rejection) => rejection.into_response(),
-    }
+        let claim = Claim { secret: shared.credentials.secret(label), port: shared.port, page };
+        let is_proven = proof::exchange(&mut socket, &claim, || shared.new_launch(label, None).0).await;
+        drop(place);
+        match Arc::clone(&mount.bridges).try_acquire_owned() {
+            Ok(_place) if is_proven => bridge::run(socket, mount, page).await,
+            Ok(_) => bridge::refuse(socket).await,
+            Err(_) => bridge::put_off(socket).await,
+        }
+    })
 }
 
-/// `?page=HEX`, which `webxdc.js` makes up once a load.
+/// `?page=HEX&again`: a page that has been connected before.
+fn comes_again(parts: &Parts) -> bool {
+    parts.uri.query().is_some_and(|query| query.ends_with("&again"))
+}
+
+/// `?page=HEX`, which `webxdc.js` makes up once a load; with `&again` behind it, or nothing.
 fn page_id(parts: &Parts) -> Option<[u8; 16]> {
     let mut bytes = [0; 16];
-    hex::decode_to_slice(parts.uri.query()?.strip_prefix("page=")?, &mut bytes).ok()?;
+    let page = parts.uri.query()?.strip_prefix("page=")?;
+    hex::decode_to_slice(page.strip_suffix("&again").unwrap_or(page), &mut bytes).ok()?;
     Some(bytes)
 }

@@ -10,33 +10,80 @@
 
   // ---- The bridge: one WebSocket, made again whenever it is lost.
 
-  const page = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
+  const hex = (bytes) => Array.from(new Uint8Array(bytes), (b) => b.toString(16).padStart(2, "0")).join("");
+  const random = (length) => hex(crypto.getRandomValues(new Uint8Array(length)));
+  const page = random(16);
   const address = location.origin.replace(/^http/, "ws") + config.bridge + "?page=" + page;
   const encoder = new TextEncoder(), decoder = new TextDecoder();
-  let socket = null, ready = false, delay = FIRST_DELAY, retry = 0, noticeTimer = 0;
+  let socket = null, tried = false, ready = false, delay = FIRST_DELAY, retry = 0, noticeTimer = 0;
 
   function connect() {
     clearTimeout(retry);
-    const mine = socket = new WebSocket(address);
+    const again = tried;
+    tried = true;
+    const mine = socket = new WebSocket(again ? address + "&again" : address);
     mine.binaryType = "arraybuffer";
-    mine.onopen = () => {
-      ready = true;
-      delay = FIRST_DELAY;
-      clearTimeout(noticeTimer);
-      noticeTimer = 0;
-      hideNotice();
-      flying = 0; // Whatever has no answer is sent again; the node knows the numbers it has.
-      flush();
-      if (channel) say("join");
-      if (listener) pull();
-    };
-    mine.onmessage = ({ data }) => (typeof data === "string" ? heard(JSON.parse(data)) : realtime(data));
-    mine.onclose = () => {
+    if (again) mine.onmessage = ({ data }) => prove(mine, data);
+    else mine.onopen = () => begin(mine);
+    mine.onclose = ({ code }) => {
+      if (again && !ready && code === 1008) strange = true; // It does not know this page.
       ready = false;
+      if (strange) showNotice();
       noticeTimer ||= setTimeout(showNotice, NOTICE_AFTER);
       retry = setTimeout(connect, delay * (0.5 + Math.random() / 2));
       delay = Math.min(2 * delay, LAST_DELAY);
     };
+  }
+
+  function begin(mine) {
+    mine.onmessage = ({ data }) => (typeof data === "string" ? heard(JSON.parse(data)) : realtime(data));
+    ready = true;
+    strange = false;
+    delay = FIRST_DELAY;
+    clearTimeout(noticeTimer);
+    noticeTimer = 0;
+    hideNotice();
+    flying = 0; // Whatever has no answer is sent again; the node knows the numbers it has.
+    flush();
+    if (channel) say("join");
+    if (listener) pull();
+  }
+
+  // ---- After the first connection, anybody might be at the other end: both prove that they know the secret.
+
+  let strange = false; // Somebody else answered.
+
+  async function mac(text) {
+    const key = Uint8Array.from(config.secret.match(/../g), (digits) => parseInt(digits, 16));
+    const hmac = { name: "HMAC", hash: "SHA-256" };
+    const usable = await crypto.subtle.importKey("raw", key, hmac, false, ["sign"]);
+    return hex(await crypto.subtle.sign("HMAC", usable, encoder.encode(text)));
+  }
+
+  async function prove(mine, data) {
+    mine.onmessage = null;
+    try {
+      const { challenge } = JSON.parse(data);
+      if (!/^[0-9a-f]{64}$/.test(challenge)) throw new Error("no challenge");
+      const nonce = random(32), about = `${location.port} ${page} ${challenge} ${nonce}`;
+      const [ours, theirs] = await Promise.all([mac("page " + about), mac("node " + about)]);
+      mine.onmessage = ({ data }) => (data.includes(theirs) ? proven(mine, JSON.parse(data).proven) : distrust(mine));
+      mine.send(JSON.stringify({ proof: { nonce, mac: ours } }));
+    } catch {
+      distrust(mine);
+    }
+  }
+
+  function proven(mine, { launch }) {
+    // The program's files are served to whoever has the cookie of this start.
+    fetch("/?launch=" + launch).catch(() => {});
+    begin(mine);
+  }
+
+  function distrust(mine) {
+    strange = true;
+    mine.onmessage = null;
+    mine.close();
   }
 
   function say(message) {
@@ -268,9 +315,14 @@
     });
   }
 
-  const notice = element("div", "Not connected to your node. What you do now is sent once it is back.", "notice");
+  const notice = element("div", "", "notice");
   notice.setAttribute("role", "status");
-  const showNotice = () => place(notice);
+  const showNotice = () => {
+    notice.textContent = strange
+      ? "What answers here is not your node, or does not know this page any more: open it again with “parlor open”."
+      : "Not connected to your node. What you do now is sent once it is back. If it stays away, open this again with “parlor open”.";
+    place(notice);
+  };
   const hideNotice = () => notice.remove();
 
   // The clipboard API is denied to programs; this works only in the user's own click.

@@ -1,7 +1,9 @@
 //! What a page and the node say to each other.
 
 use futures::{SinkExt as _, StreamExt as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::{
     WebSocketStream, client_async,
@@ -23,9 +25,17 @@ impl Page {
 
     async fn try_open(house: &House, label: Label, page: u8) -> Result<Self, u16> {
         let cookie = house.cookie(label).await;
+        Self::connect(house, label, &cookie, &hex::encode([page; 16])).await
+    }
+
+    /// As a page does that lost its connection, with the cookie that the browser has.
+    async fn again(house: &House, cookie: &str, page: u8) -> Result<Self, u16> {
+        Self::connect(house, A, cookie, &format!("{}&again", hex::encode([page; 16]))).await
+    }
+
+    async fn connect(house: &House, label: Label, cookie: &str, page: &str) -> Result<Self, u16> {
         let stream = Stream::connect(("127.0.0.1", house.port())).await.unwrap();
-        let url =
-            format!("ws://{}{}?page={}", house.host(label), server::BRIDGE_PATH, hex::encode([page; 16]));
+        let url = format!("ws://{}{}?page={page}", house.host(label), server::BRIDGE_PATH);
         let mut request = url.into_client_request().unwrap();
         request.headers_mut().insert("Cookie", cookie.parse().unwrap());
         request.headers_mut().insert("Origin", label.origin(house.port()).parse().unwrap());
@@ -336,4 +346,123 @@ async fn bridges_are_bounded() {
         }
     };
     tokio::time::timeout(PATIENCE, again).await.unwrap();
+}
+
+/// What a page of the instance was loaded with.
+pub(super) async fn secret(house: &House, label: Label) -> String {
+    let cookie = house.cookie(label).await;
+    let script = house.get(label, "/webxdc.js", &[("Cookie", &cookie)]).await.body;
+    let (_, rest) = script.split_once(r#""secret":""#).unwrap();
+    rest[..64].to_owned()
+}
+
+/// How a page proves itself, as it might.
+struct Claim<'a> {
+    secret: &'a str,
+    port: u16,
+    page: u8,
+    who: &'a str,
+}
+
+impl Claim<'_> {
+    /// The answer to the challenge, and the node's proof that belongs to it.
+    fn proof(&self, challenge: &str) -> (Value, String) {
+        let nonce = "5e".repeat(32);
+        let about = format!("{} {} {challenge} {nonce}", self.port, hex::encode([self.page; 16]));
+        let mac = |who: &str| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&hex::decode(self.secret).unwrap()).unwrap();
+            mac.update(format!("{who} {about}").as_bytes());
+            hex::encode(mac.finalize().into_bytes())
+        };
+        (json!({"proof": {"nonce": nonce, "mac": mac(self.who)}}), mac("node"))
+    }
+}
+
+#[tokio::test]
+async fn a_tab_left_open_over_a_restart_proves_itself_and_goes_on() {
+    let house = House::open().await;
+    let (secret, cookie) = (secret(&house, A).await, house.cookie(A).await);
+    let mut page = Page::open(&house, A, 1).await;
+    page.send(1, "1").await;
+    page.heard().await;
+    let house = house.restarted().await;
+
+    let mut page = Page::again(&house, &cookie, 1).await.unwrap();
+    let challenge = page.heard().await["challenge"].as_str().unwrap().to_owned();
+    let claim = Claim { secret: &secret, port: house.port(), page: 1, who: "page" };
+    let (proof, of_node) = claim.proof(&challenge);
+    page.say(proof).await;
+    let proven = page.heard().await["proven"].clone();
+    assert_eq!(proven["mac"], of_node, "the node has proven itself, too");
+    page.send(1, "1").await;
+    page.send(2, "2").await;
+    for n in 1..=2 {
+        assert_eq!(page.heard().await, json!({"sent": {"n": n}}));
+    }
+    assert_eq!(house.a.payloads(), ["1", "2"]);
+
+    // And gets the cookie of this start.
+    let path = format!("/?launch={}", proven["launch"].as_str().unwrap());
+    let boot = house.get(A, &path, &[("Cookie", &cookie), ("Sec-Fetch-Site", "same-origin")]).await;
+    let fresh = boot.header("set-cookie").split(';').next().unwrap();
+    assert_eq!(house.get(A, "/", &[("Cookie", fresh)]).await.status, 200);
+}
+
+#[tokio::test]
+async fn who_does_not_prove_itself_gets_no_bridge() {
+    let house = House::open().await;
+    let (ours, theirs, cookie) = (secret(&house, A).await, secret(&house, B).await, house.cookie(A).await);
+    let port = house.port();
+    for claim in [
+        Claim { secret: &theirs, port, page: 1, who: "page" },
+        // What a page says to a listener on its own port, which hands it on.
+        Claim { secret: &ours, port: port ^ 1, page: 1, who: "page" },
+        Claim { secret: &ours, port, page: 2, who: "page" },
+        Claim { secret: &ours, port, page: 1, who: "node" },
+    ] {
+        let mut page = Page::again(&house, &cookie, 1).await.unwrap();
+        let challenge = page.heard().await["challenge"].as_str().unwrap().to_owned();
+        page.say(claim.proof(&challenge).0).await;
+        assert_eq!(page.closed().await, CloseCode::Policy, "{} {}", claim.port, claim.who);
+    }
+
+    // Whatever else it says first.
+    for said in [json!({"send": {"n": 1, "update": {"payload": 1}}}), json!("join"), json!({"proof": {}})] {
+        let mut page = Page::again(&house, &cookie, 1).await.unwrap();
+        page.heard().await;
+        page.say(said).await;
+        assert_eq!(page.closed().await, CloseCode::Policy);
+    }
+
+    // A proof is for one challenge.
+    let claim = Claim { secret: &ours, port, page: 1, who: "page" };
+    let mut first = Page::again(&house, &cookie, 1).await.unwrap();
+    let challenge = first.heard().await["challenge"].as_str().unwrap().to_owned();
+    let (proof, _) = claim.proof(&challenge);
+    first.say(proof.clone()).await;
+    assert!(first.heard().await.get("proven").is_some());
+    let mut second = Page::again(&house, &cookie, 1).await.unwrap();
+    assert_ne!(second.heard().await["challenge"], challenge);
+    second.say(proof).await;
+    assert_eq!(second.closed().await, CloseCode::Policy);
+    assert!(house.a.payloads().is_empty());
+}
+
+#[tokio::test]
+async fn who_is_slow_to_prove_itself_keeps_no_other_out() {
+    let house = House::open().await;
+    let mut waiting = Vec::new();
+    for _ in 0..server::MAX_UNPROVEN {
+        waiting.push(Page::again(&house, "", 1).await.unwrap());
+    }
+    assert_eq!(Page::again(&house, "", 1).await.err(), Some(503));
+    assert!(Page::try_open(&house, A, 2).await.is_ok(), "with this start's credential");
+    for page in &mut waiting {
+        page.heard().await;
+    }
+    // They have no more time than they are given.
+    for page in waiting {
+        assert_eq!(page.closed().await, CloseCode::Policy);
+    }
+    assert!(Page::again(&house, "", 1).await.is_ok());
 }

@@ -9,7 +9,7 @@ async fn every_answer_is_sealed() {
     let house = House::open().await;
     let cookie = house.cookie(A).await;
     let let_in = ("Cookie", cookie.as_str());
-    let launch = house.web.launch(A, None).unwrap();
+    let launch = house.web.launch(A, None).unwrap().url;
     let launch = launch.rsplit_once('/').unwrap().1;
     let (host, stranger) = (house.host(A), format!("evil.example:{}", house.port()));
     let origin = A.origin(house.port());
@@ -86,10 +86,11 @@ async fn what_the_http_library_says_by_itself_never_leaves() {
 #[tokio::test]
 async fn a_launch_address_lets_one_browser_in() {
     let house = House::open().await;
-    let url = house.web.launch(A, Some("a b.txt#</script>")).unwrap();
-    let path = url.strip_prefix(&A.origin(house.port())).unwrap();
+    let launch = house.web.launch(A, Some("a b.txt#</script>")).unwrap();
+    let path = launch.url.strip_prefix(&A.origin(house.port())).unwrap();
     assert_eq!(house.request("HEAD", &house.host(A), path, &[]).await.unwrap().status, 403);
 
+    assert!(!launch.done.is_cancelled());
     let boot = house.get(A, path, &[]).await;
     assert_eq!(boot.status, 200);
     assert!(boot.body.contains(r#"const target = "/a b.txt#\u003c/script>";"#), "{}", boot.body);
@@ -98,6 +99,7 @@ async fn a_launch_address_lets_one_browser_in() {
     assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict"), "{cookie}");
     let cookie = cookie.split(';').next().unwrap();
 
+    assert!(launch.done.is_cancelled(), "whoever keeps the address for the browser need not any longer");
     let again = house.get(A, path, &[]).await;
     assert_eq!(again.status, 403, "a token works once");
     assert!(again.body.contains("parlor open"), "{}", again.body);
@@ -105,7 +107,7 @@ async fn a_launch_address_lets_one_browser_in() {
     assert_eq!((reload.status, reload.body.as_str()), (200, "<h1>Hello</h1>"), "but a reload is fine");
     assert_eq!(house.get(B, "/", &[("Cookie", cookie)]).await.status, 403, "of this instance only");
 
-    let url = house.web.launch(A, None).unwrap();
+    let url = house.web.launch(A, None).unwrap().url;
     let path = url.strip_prefix(&A.origin(house.port())).unwrap();
     assert_eq!(house.get(B, path, &[]).await.status, 403, "nor does its token open another");
 }
@@ -114,10 +116,10 @@ async fn a_launch_address_lets_one_browser_in() {
 async fn unmounted_is_gone_and_its_launches_void() {
     let house = House::open().await;
     let cookie = house.cookie(A).await;
-    let url = house.web.launch(A, None).unwrap();
+    let url = house.web.launch(A, None).unwrap().url;
     let path = url.strip_prefix(&A.origin(house.port())).unwrap();
     house.web.unmount(A);
-    assert_eq!(house.web.launch(A, None), Err(LaunchError::NotMounted));
+    assert!(matches!(house.web.launch(A, None), Err(LaunchError::NotMounted)));
     assert_eq!(house.get(A, "/", &[("Cookie", &cookie)]).await.status, 421);
     house.web.mount(A, house.a.clone());
     assert_eq!(house.get(A, path, &[]).await.status, 403);
@@ -125,28 +127,22 @@ async fn unmounted_is_gone_and_its_launches_void() {
 }
 
 #[tokio::test]
-async fn the_same_port_and_key_keep_tabs_alive() {
+async fn a_credential_is_worth_nothing_after_a_restart_on_the_same_port_or_another() {
     let house = House::open().await;
     let (port, cookie) = (house.port(), house.cookie(A).await);
-    let (a, b) = (house.a.clone(), house.b.clone());
-    let other = WebServer::start(port, [7; 32]).await.unwrap();
-    assert_ne!(other.port(), port, "taken: another port");
-    drop(other);
-    drop(house.web);
-    // The listener closes in its own task.
-    let web = tokio::time::timeout(PATIENCE, async {
-        loop {
-            let web = WebServer::start(port, [7; 32]).await.unwrap();
-            if web.port() == port {
-                break web;
-            }
-            tokio::task::yield_now().await;
-        }
-    });
-    let web = web.await.unwrap();
-    web.mount(A, a.clone());
-    let house = House { web, a, b };
-    assert_eq!(house.get(A, "/", &[("Cookie", &cookie)]).await.status, 200);
+    let elsewhere = House::at(port).await;
+    assert_ne!(elsewhere.port(), port, "taken: another port");
+    assert_eq!(elsewhere.get(A, "/", &[("Cookie", &cookie)]).await.status, 403);
+    drop(elsewhere);
+
+    let again = house.restarted().await;
+    assert_eq!(again.port(), port);
+    let denied = again.get(A, "/", &[("Cookie", &cookie)]).await;
+    assert_eq!(denied.status, 403);
+    assert!(denied.body.contains("parlor open"), "{}", denied.body);
+    let fresh = again.cookie(A).await;
+    let both = format!("{cookie}; {fresh}");
+    assert_eq!(again.get(A, "/", &[("Cookie", &both)]).await.status, 200);
 }
 
 #[tokio::test]
@@ -189,6 +185,8 @@ async fn webxdc_js_is_ours() {
     assert_eq!(config["isAppSender"], true);
     assert_eq!(config["sendUpdateMaxSize"], MAX_UPDATE_LEN);
     assert_eq!(config["sendUpdateInterval"], 100);
+    assert_eq!(config["secret"].as_str().unwrap().len(), 64);
+    assert_ne!(config["secret"], bridge::secret(&house, B).await, "each instance has its own");
 }
 
 #[tokio::test]

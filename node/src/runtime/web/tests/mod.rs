@@ -173,11 +173,36 @@ struct House {
 
 impl House {
     async fn open() -> Self {
-        let web = WebServer::start(0, [7; 32]).await.unwrap();
+        Self::at(0).await
+    }
+
+    /// On this port, if it is free.
+    async fn at(port: u16) -> Self {
         let (a, b) = (Fake::new(), Fake::new());
+        Self::with(WebServer::start(port, [7; 32]).await.unwrap(), a, b)
+    }
+
+    fn with(web: WebServer, a: Arc<Fake>, b: Arc<Fake>) -> Self {
         web.mount(A, a.clone());
         web.mount(B, b.clone());
         Self { web, a, b }
+    }
+
+    /// The next start, on the same port.
+    async fn restarted(self) -> Self {
+        let (port, a, b) = (self.port(), self.a.clone(), self.b.clone());
+        drop(self.web);
+        // The listener closes in its own task.
+        let web = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let web = WebServer::start(port, [7; 32]).await.unwrap();
+                if web.port() == port {
+                    break web;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        Self::with(web.await.unwrap(), a, b)
     }
 
     fn port(&self) -> u16 {
@@ -190,7 +215,7 @@ impl House {
 
     /// The credential a browser gets when it opens the program.
     async fn cookie(&self, label: Label) -> String {
-        let url = self.web.launch(label, None).unwrap();
+        let url = self.web.launch(label, None).unwrap().url;
         let answer = self.get(label, url.split_once(&self.host(label)).unwrap().1, &[]).await;
         assert_eq!(answer.status, 200);
         answer.header("set-cookie").split(';').next().unwrap().into()
