@@ -3,7 +3,7 @@
 use super::*;
 
 async fn reopened(site: &mut Site, keys: &[Arc<GroupKeys>]) {
-    site.group.close();
+    site.group.close().await;
     site.group = open(0, &site.store, &site.overlay, Some(Arc::clone(&keys[0]))).await;
 }
 

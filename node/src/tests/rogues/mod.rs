@@ -9,6 +9,7 @@ mod claims;
 mod hosts;
 mod log;
 mod members;
+mod outsiders;
 mod removed;
 mod strangers;
 

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use std::collections::BTreeSet;
-
 use super::{Member, MemberState};
 use crate::{
     identity::PeerId,

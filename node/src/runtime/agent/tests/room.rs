@@ -34,7 +34,19 @@ impl Room {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
         let (lines, written) = mpsc::unbounded_channel();
         let (sent, posted, kept, packs) = Default::default();
-        (Self { lines, sent, posted, kept, file: None, packs, is_stuck: false, is_full: AtomicBool::default() }, written)
+        (
+            Self {
+                lines,
+                sent,
+                posted,
+                kept,
+                file: None,
+                packs,
+                is_stuck: false,
+                is_full: AtomicBool::default(),
+            },
+            written,
+        )
     }
 
     pub(super) fn bytes_kept(&self) -> usize {
