@@ -1,7 +1,7 @@
 //! Equivocation: a host's own signatures that say it gave one slot to two members.
 //!
-//! For: the proof, which anybody can check without trusting who found it, and [`Watch`], which finds it among
-//! the slots a node sees. Not for: what follows (members leave such a host's roster, billing refuses it).
+//! For: the proof, which anybody can check without trusting who found it. Not for: what follows (members leave such a
+//! host's roster, billing refuses it), nor for remembering the slots that a node sees ([`crate::billing::copies`]).
 //!
 //! # Which pairs prove something
 //!
@@ -39,8 +39,6 @@
 //! happened in between is not known. Chains that part somewhere have, wherever they do, two slots that contradict each
 //! other: whoever has the slots in between has that proof. Who has not (because the host hides them) has none, and
 //! counts instead ([`crate::billing::copies`]).
-
-use std::collections::{BTreeMap, VecDeque};
 
 use ciborium::Value;
 
@@ -170,48 +168,4 @@ fn guilty(first: &Verified<Slot>, second: &Verified<Slot>) -> Option<PeerId> {
 /// is refused anyway.
 fn releaser(slot: &Slot) -> Option<PeerId> {
     slot.release.as_ref().map(|release| release.unverified().member)
-}
-
-/// Looks for equivocation among the slots that a node sees.
-///
-/// It remembers a bounded number of slots and forgets the oldest first: whoever must not forget (a billing
-/// peer) keeps slots on disk and uses [`EquivocationProof::find`].
-#[derive(Debug, Clone)]
-pub struct Watch {
-    bound: usize,
-    slots: BTreeMap<(TicketHash, u32, u32), Verified<Slot>>,
-    oldest_first: VecDeque<(TicketHash, u32, u32)>,
-}
-
-impl Watch {
-    /// A watch that remembers up to `bound` slots, at least one.
-    #[must_use]
-    pub fn new(bound: usize) -> Self {
-        Self { bound: bound.max(1), slots: BTreeMap::new(), oldest_first: VecDeque::new() }
-    }
-
-    /// Looks at a slot, which the caller has checked against its ticket ([`Verified::<Slot>::check`]).
-    /// Returns the proof if it contradicts one seen before.
-    #[must_use]
-    pub fn observe(&mut self, slot: &Verified<Slot>) -> Option<EquivocationProof> {
-        let generations = slot.generation.saturating_sub(1)..=slot.generation.saturating_add(1);
-        let known = generations.filter_map(|generation| self.slots.get(&(slot.ticket, slot.k, generation)));
-        let proof = known.into_iter().find_map(|known| EquivocationProof::find(known, slot));
-        self.remember(slot);
-        proof
-    }
-
-    fn remember(&mut self, slot: &Verified<Slot>) {
-        let place = (slot.ticket, slot.k, slot.generation);
-        if self.slots.contains_key(&place) {
-            return;
-        }
-        if self.slots.len() == self.bound
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.slots.remove(&oldest);
-        }
-        self.slots.insert(place, slot.clone());
-        self.oldest_first.push_back(place);
-    }
 }

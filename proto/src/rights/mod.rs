@@ -38,7 +38,7 @@ pub mod ticket;
 
 pub use ack::{Ack, AckError, Refusal, Verdict};
 pub use envelope::{DecodeError, Item, MAX_ITEM_LEN, SignError, Signed, Verified, VerifyError, sign};
-pub use equivocation::{EquivocationProof, MAX_PROOF_LEN, ProofError, Watch};
+pub use equivocation::{EquivocationProof, MAX_PROOF_LEN, ProofError};
 pub use handover::{Freed, Handover, HandoverError, MAX_HANDED_NUMBERS, MAX_HANDOVERS};
 pub use ledger::{GrantError, HandOverError, HandedError, HandedOver, Ledger, ReleaseError, RestoreError};
 pub use receipt::{Receipt, ReceiptError, ReceiptKind, Subject};

@@ -15,6 +15,9 @@ use sqlx::{Row as _, Sqlite, sqlite::SqliteRow};
 use super::{MAX_DELAY, MAX_DUE, Outbox, OutboxError, Parcel, What, delay, to_column};
 use crate::database::Connection;
 
+/// Most links kept. If there are more, billing peers have not been there for very long, and the oldest are given up.
+const MAX_LINKS: i64 = 100_000;
+
 impl Outbox {
     /// Adds a slot that was given back, for each of its billing peers, in the caller's transaction.
     /// [`wake`](Self::wake) once that is committed. The same release again changes nothing.
@@ -39,6 +42,8 @@ impl Outbox {
                 .execute(&mut *connection)
                 .await?;
         }
+        let excess = "DELETE FROM outbox_links WHERE serial <= (SELECT MAX(serial) FROM outbox_links) - ?";
+        sqlx::query(excess).bind(MAX_LINKS).execute(&mut *connection).await?;
         Ok(())
     }
 

@@ -234,23 +234,3 @@ fn made_up_before(slot: &Slot) -> Verified<Slot> {
     let made_up = Slot { host: host().peer(), member: member(9).peer(), handover: None, ..slot.clone() };
     sign(&made_up, &host()).unwrap()
 }
-
-#[test]
-fn a_watch_finds_it_among_many() {
-    let mut watch = Watch::new(16);
-    assert_eq!(watch.observe(&slot(0, 1)), None);
-    assert_eq!(watch.observe(&slot(1, 2)), None);
-    assert_eq!(watch.observe(&slot(0, 1)), None);
-    let proof = watch.observe(&slot(1, 3)).unwrap();
-    assert_eq!(proof.slots(), [&slot(1, 2), &slot(1, 3)]);
-}
-
-#[test]
-fn a_watch_forgets_the_oldest_beyond_its_bound() {
-    let mut watch = Watch::new(2);
-    for k in 0..3 {
-        assert_eq!(watch.observe(&slot(k, 1)), None);
-    }
-    assert_eq!(watch.observe(&slot(0, 2)), None, "forgotten");
-    assert!(watch.observe(&slot(2, 2)).is_some(), "remembered");
-}

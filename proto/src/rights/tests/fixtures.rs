@@ -46,6 +46,18 @@ fn a_proof_has_its_golden_bytes() {
     read.verify(&ticket()).unwrap();
 }
 
+/// Two chains that part, of which the second goes on from somebody made up.
+#[test]
+fn a_proof_of_neighbours_has_its_golden_bytes() {
+    let made_up = slot(0, 9);
+    let proof = EquivocationProof::find(&slot(0, 1), &reissued(&made_up, 9, 2)).unwrap();
+    let golden = bytes_of(fixture!("proof-parted"));
+    assert_eq!(hex::encode(proof.encode()), hex::encode(&golden), "a proof is written otherwise");
+    let read = EquivocationProof::decode(&golden).unwrap();
+    assert_eq!((read.host(), read.ticket()), (host().peer(), ticket().hash()));
+    read.verify(&ticket()).unwrap();
+}
+
 #[test]
 fn the_hash_of_the_golden_ticket_is_over_its_sig_structure() {
     let golden = bytes_of(fixture!("ticket"));

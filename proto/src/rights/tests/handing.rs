@@ -301,7 +301,7 @@ impl World {
     fn new(copies: u32) -> Self {
         let ticket = ticket_for(copies);
         let ledgers = BTreeMap::from([(0, Ledger::new(ticket.clone()))]);
-        let (ever, watch, under_way) = (BTreeMap::new(), Watch::new(1000), Vec::new());
+        let (ever, watch, under_way) = (BTreeMap::new(), Watch::default(), Vec::new());
         Self { ticket, ledgers, ever, watch, under_way, term: 0 }
     }
 
@@ -311,7 +311,7 @@ impl World {
             0..=3 => {
                 if let Ok(slot) = ledger.grant(member(who).peer(), identity, NOW) {
                     slot.check(&self.ticket).unwrap();
-                    assert_eq!(self.watch.observe(&slot), None);
+                    assert_eq!(self.watch.observe(&slot), []);
                     let before = self.ever.insert((slot.k, slot.generation), slot.member);
                     assert!(before.is_none_or(|before| before == slot.member), "{slot:?}");
                 }

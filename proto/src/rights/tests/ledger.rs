@@ -128,13 +128,13 @@ proptest! {
     #[test]
     fn never_more_than_n(steps in prop::collection::vec((0..3u8, 0..5u8), 1..24)) {
         let mut ledger = ledger();
-        let mut watch = Watch::new(1000);
+        let mut watch = Watch::default();
         for (step, who) in steps {
             let peer = member(who).peer();
             match (step, ledger.slot_of(peer).cloned()) {
                 (0, _) => if let Ok(slot) = ledger.grant(peer, &host(), NOW) {
                     slot.check(&ticket()).unwrap();
-                    prop_assert_eq!(watch.observe(&slot), None);
+                    prop_assert_eq!(watch.observe(&slot), []);
                 },
                 (1, Some(slot)) => ledger.release(release(&slot, who).to_signed()).unwrap(),
                 _ => ledger = restored(&ledger).map_err(TestCaseError::fail)?,

@@ -11,10 +11,11 @@ mod handing;
 mod handover;
 mod ledger;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
 use crate::{
+    billing::copies::{News, Places},
     identity::{Identity, PeerId},
     ids::{ProgramId, SessionId},
     time::Timestamp,
@@ -103,6 +104,17 @@ fn reissued(slot: &Verified<Slot>, by: u8, to: u8) -> Verified<Slot> {
         ..(**slot).clone()
     };
     sign(&next, &host()).unwrap()
+}
+
+/// All slots of the one ticket that were ever seen, by number.
+#[derive(Default)]
+struct Watch(BTreeMap<u32, Places>);
+
+impl Watch {
+    /// The proofs that are in a slot and those seen before.
+    fn observe(&mut self, slot: &Verified<Slot>) -> Vec<EquivocationProof> {
+        self.0.entry(slot.k).or_default().learn(slot, News::Granted)
+    }
 }
 
 /// The session in which copies change hands.
