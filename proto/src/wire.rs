@@ -30,7 +30,7 @@ pub const SUPPLY: &str = "/parlor/supply/1";
 /// Invitation to end of a session: [`SessionRequest`], [`SessionResponse`].
 pub const SESSION: &str = "/parlor/session/1";
 /// Updates that a member missed: [`UpdatesRequest`], [`UpdatesResponse`].
-pub const UPDATES: &str = "/parlor/updates/1";
+pub const UPDATES: &str = "/parlor/updates/2";
 /// Commits that a member missed: [`CommitsRequest`], [`CommitsResponse`].
 pub const COMMITS: &str = "/parlor/commits/1";
 /// Who is to be host: [`VoteRequest`], [`VoteResponse`].

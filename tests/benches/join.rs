@@ -21,10 +21,9 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, ensure};
-use futures::StreamExt as _;
 use parlor_node::{overlay::Address, store::Store};
 use parlor_proto::{
-    group::Update,
+    group::{Log, Update},
     rights::{Verified, sign},
     time::Timestamp,
 };
@@ -224,18 +223,13 @@ fn listen() -> Result<Address> {
 /// The host's database: everybody speaks in turn.
 async fn write(length: u64, dir: &Path) -> Result<()> {
     let store = Store::open(&dir.join("0.db")).await?;
-    let firsts: Vec<u64> = (0..length).step_by(CHUNK as usize).collect();
-    // Signing takes the longest: the next are signed while these are written.
-    let chunks = firsts.into_iter().map(|first| {
-        tokio::task::spawn_blocking(move || {
-            (first..length.min(first + CHUNK)).map(said).collect::<Result<Vec<_>>>()
-        })
-    });
-    let mut chunks = futures::stream::iter(chunks).buffered(2);
-    let mut serial = 0;
-    while let Some(chunk) = chunks.next().await {
+    let (mut log, mut serial) = (Log::default(), 0);
+    for first in (0..length).step_by(CHUNK as usize) {
+        let said = tokio::task::spawn_blocking(move || say(first..length.min(first + CHUNK), log)).await?;
+        let (chunk, next) = said?;
+        log = next;
         let mut write = store.write().await?;
-        for update in chunk?? {
+        for update in chunk {
             serial += 1;
             store.put_update(&mut write, serial, &update).await?;
         }
@@ -245,13 +239,18 @@ async fn write(length: u64, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The `n`th of all, from 0.
-fn said(n: u64) -> Result<Verified<Update>> {
-    let (speaker, number) = ((n % SPEAKERS as u64) as usize, n / SPEAKERS as u64 + 1);
-    let payload = format!("{n:0>PAYLOAD$}").into_bytes();
-    let update =
-        Update { session: SESSION, sender: peer(speaker), number, at: Timestamp(0), payload, covers: None };
-    Ok(sign(&update, &identity(speaker))?)
+/// These of all, from 0, after what is in the log.
+fn say(numbers: std::ops::Range<u64>, mut log: Log) -> Result<(Vec<Verified<Update>>, Log)> {
+    let mut said = Vec::new();
+    for n in numbers {
+        let speaker = (n % SPEAKERS as u64) as usize;
+        let payload = format!("{n:0>PAYLOAD$}").into_bytes();
+        let update = log.compose(SESSION, peer(speaker).into(), Timestamp(0), payload, None);
+        let update = sign(&update, &identity(speaker))?;
+        log.appended(&update);
+        said.push(update);
+    }
+    Ok((said, log))
 }
 
 /// What a newcomer does: it comes, and goes when it has everything.

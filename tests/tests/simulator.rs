@@ -89,6 +89,7 @@ planted! {
     careless_billing_books_twice: BookedTwice, Receipts;
     an_update_said_before_it_is_stored_is_another_later: SaidBeforeStored, Updates;
     a_log_with_gaps_is_noticed: GapsAccepted, Updates;
+    a_log_that_holds_nothing_back_tells_answers_before_questions: NothingHeldBack, Order;
     an_unchecked_signature_lets_forgeries_in: SignatureUnchecked, Updates;
     votes_for_anyone_depose_a_host_that_is_heard: VotesForAnyone, Hosts;
     a_host_whose_beacons_do_not_count_is_deposed: BeaconsIgnored, Hosts;

@@ -111,7 +111,7 @@ async fn updates(
 
 /// Whatever a member posted, this is a line; what nobody could read has `null` for a payload, and says why.
 fn update_line(group: Option<&Group>, session: SessionId, stored: &StoredUpdate) -> Value {
-    let sender = stored.update.sender;
+    let sender = stored.update.sender();
     let name = group.map_or_else(|| crate::group::short_name(sender), |group| group.name_of(sender));
     let (content, unreadable) = update::shown(&stored.update.payload);
     let mut line = json!({

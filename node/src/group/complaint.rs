@@ -51,6 +51,10 @@ pub(super) enum Complaint {
     AnotherName(PeerId),
     #[error("it is an update that is forged: {0}")]
     ForgedUpdate(#[from] VerifyError),
+    #[error("{0} has said two things under one number")]
+    Fork(PeerId),
+    #[error("it is not deeper than the update before it")]
+    Shallow,
     #[error("as much as may be of its updates is kept")]
     Full,
     #[error("more of it waits to be written than one member may have waiting")]
@@ -72,6 +76,8 @@ impl Complaint {
             Self::ForgedUpdate(_) => 8,
             Self::Full => 9,
             Self::Busy => 10,
+            Self::Fork(_) => 22,
+            Self::Shallow => 23,
             Self::AskedByNonMember => 20,
             Self::AsksTooMuch => 21,
             Self::AnotherSession => 18,

@@ -30,6 +30,8 @@ pub enum PostError {
     Full,
     #[error("a checkpoint covers the updates of at most {MAX_COVERED} members: this session had more")]
     TooManyCovered,
+    #[error("the numbers of this node's updates were used before, and others could not be noted: try again")]
+    Reused,
     #[error("the update was not written: {0}")]
     Store(#[source] Arc<StoreError>),
 }

@@ -99,7 +99,7 @@ impl Inner {
         match lane {
             Lane::Updates => {
                 let update = Signed::<Update>::decode(&plaintext)?;
-                let sender = update.unverified().sender;
+                let sender = update.unverified().sender();
                 if sender != author {
                     return Err(Complaint::AnotherName(sender));
                 }

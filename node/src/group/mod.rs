@@ -16,6 +16,7 @@
 //! |---|---|
 //! | what one member may say a second, in a lane ([`parlor_proto::group::rate`]) | heard: dropped unread, updates are pulled later; own: posts wait, realtime is dropped |
 //! | the writer's queue, or one member's share of it | a heard update is dropped and pulled later; posts wait |
+//! | updates of one member that wait for others ([`parlor_proto::group::MAX_HELD`]) | no more of them are held back: they are pulled |
 //! | what is kept of one member's updates | no more of them until the host makes a checkpoint |
 //! | pulls under way | the next one waits for one to end; answers to others wait their turn |
 
@@ -39,7 +40,7 @@ use std::{
 
 use bytes::Bytes;
 use parlor_proto::{
-    group::{Heads, UpdatesRequest, UpdatesResponse, keys::GroupKeys, lanes::EnterError},
+    group::{Hosts, Log, UpdatesRequest, UpdatesResponse, keys::GroupKeys, lanes::EnterError},
     identity::{Identity, PeerId},
     ids::SessionId,
 };
@@ -92,13 +93,13 @@ struct Inner {
     overlay: Overlay,
     authors: RwLock<BTreeMap<PeerId, String>>,
     present: RwLock<BTreeSet<PeerId>>,
-    hosts: watch::Sender<BTreeSet<PeerId>>,
+    hosts: watch::Sender<Hosts>,
     door: Mutex<Door>,
     complaints: Mutex<Complaints>,
     /// What this node may say itself.
     pace: Mutex<Pace>,
-    /// As the writer has them.
-    heads: RwLock<Heads>,
+    /// As the writer has it.
+    log: RwLock<Log>,
     served: Semaphore,
     commands: mpsc::Sender<Command>,
     newest: watch::Receiver<u64>,
@@ -162,6 +163,7 @@ impl Group {
         let boot = store.raise_boot(session, now).await?;
         let door = Door::new(boot, keys.as_deref())?;
         let (log, serial) = store.log(session).await?;
+        let start = store.own_chain(session).await?;
         let (commands, inbox) = mpsc::channel(QUEUE);
         let (newest_sender, newest) = watch::channel(serial);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
@@ -176,7 +178,7 @@ impl Group {
             door: Mutex::new(door),
             complaints: Mutex::new(Complaints::new(session)),
             pace: Mutex::new(Pace::new(now)),
-            heads: RwLock::new(log.heads().clone()),
+            log: RwLock::new(log.clone()),
             served: Semaphore::new(MAX_SERVED),
             commands,
             newest,
@@ -187,7 +189,7 @@ impl Group {
             _stop: stop.clone().drop_guard(),
             ended: ended.clone(),
         });
-        let driver = driver::Driver::new(&inner, identity, log, newest_sender);
+        let driver = driver::Driver::new(&inner, identity, log, start, newest_sender);
         // Cancelled when it is closed, and when the last handle is gone.
         let stopped = stop.clone();
         tasks.spawn("a session's group", move || stopped.is_cancelled(), async move {
@@ -246,19 +248,13 @@ impl Group {
         self.inner.door().set_members(&members, clock::now());
     }
 
-    /// Who is or was the session's host: whose checkpoints count.
-    pub fn set_hosts(&self, hosts: BTreeSet<PeerId>) {
+    /// Who is the session's host, whose checkpoints count, and who was.
+    pub fn set_hosts(&self, hosts: Hosts) {
         self.inner.hosts.send_if_modified(|known| {
             let is_new = *known != hosts;
             *known = hosts;
             is_new
         });
-    }
-
-    /// Whether this is one of those.
-    #[must_use]
-    pub fn is_host(&self, peer: &PeerId) -> bool {
-        self.inner.hosts.borrow().contains(peer)
     }
 
     /// What a member is called, for people; the end of its PeerId if it has no name.
@@ -349,7 +345,7 @@ impl Group {
         };
         // It is never closed.
         let _turn = self.inner.served.acquire().await.ok();
-        pull::answer(&self.inner, &request.have).await
+        pull::answer(&self.inner, from, &request.have).await
     }
 }
 

@@ -6,14 +6,14 @@ use std::{
 };
 
 use parlor_proto::{
-    group::{Heads, MAX_UPDATES, MAX_UPDATES_SIZE, Update, UpdatesRequest, UpdatesResponse},
+    group::{Heads, MAX_CHECKPOINTS, MAX_UPDATES, MAX_UPDATES_SIZE, UpdatesRequest, UpdatesResponse},
     identity::PeerId,
     rights::Verified,
     wire::{Request, Response},
 };
 
 use super::Inner;
-use crate::store::StoreError;
+use crate::store::{Room, StoreError};
 
 /// How many members are asked at a time.
 const MAX_PULLS: usize = 2;
@@ -72,60 +72,38 @@ impl Pulls {
     }
 }
 
-/// An answer that is filled.
-#[derive(Default)]
-struct Answer {
-    response: UpdatesResponse,
-    size: usize,
-}
-
-impl Answer {
-    /// Whether it fits; if not, there is more.
-    fn push(&mut self, update: &Verified<Update>) -> bool {
-        let len = update.bytes().len();
-        let is_full = self.response.updates.len() == MAX_UPDATES;
-        if is_full || (self.size > 0 && self.size + len > MAX_UPDATES_SIZE) {
-            self.response.more = true;
-            return false;
-        }
-        self.size += len;
-        self.response.updates.push(update.to_signed());
-        true
-    }
-}
-
-/// What `have` lacks, as much as fits into one answer: first the hosts' checkpoints, which replace what they cover;
-/// then each sender's updates in order.
-pub(super) async fn answer(inner: &Inner, have: &Heads) -> Result<UpdatesResponse, StoreError> {
+/// What `have` lacks, as much as fits into one answer: the checkpoints that have replaced what is not here any more, if
+/// any of that is lacking; then the updates after those, sorted by their place. `asker` is told what is here of its own.
+pub(super) async fn answer(
+    inner: &Inner,
+    asker: PeerId,
+    have: &Heads,
+) -> Result<UpdatesResponse, StoreError> {
     let (store, session) = (&inner.store, inner.session);
-    let mine = inner.heads.read().unwrap_or_else(PoisonError::into_inner).clone();
-    let hosts = inner.hosts.borrow().clone();
-    let (mut answer, mut have) = (Answer::default(), have.clone());
-    for host in hosts {
-        let newest = store.newest_checkpoint(session, host).await?;
-        let Some(checkpoint) = newest.filter(|checkpoint| checkpoint.number > have.of(&host)) else {
-            continue;
-        };
-        if !answer.push(&checkpoint) {
-            break;
-        }
-        have.raise(&Heads([(host, checkpoint.number)].into()));
-        if let Some(covers) = &checkpoint.covers {
-            have.raise(covers);
+    let log = inner.log.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut lacks = have.clone();
+    let mut checkpoints = Vec::new();
+    if log.bases().iter().any(|(chain, base)| have.of(chain) < base.number) {
+        let mut counted = store.checkpoints(session).await?;
+        // The earliest first; of too many the newest.
+        counted.drain(..counted.len().saturating_sub(MAX_CHECKPOINTS));
+        for checkpoint in counted {
+            checkpoint.covered().iter().for_each(|link| lacks.raise(link.chain, link.number));
+            lacks.raise(checkpoint.chain, checkpoint.number);
+            checkpoints.push(checkpoint.to_signed());
         }
     }
-    'senders: for (sender, number) in mine.ahead_of(&have) {
-        let room = MAX_UPDATES - answer.response.updates.len();
-        let bytes = MAX_UPDATES_SIZE - answer.size.min(MAX_UPDATES_SIZE);
-        // One more than fits, to see whether there is more.
-        for update in store.updates_of(session, sender, number, room + 1, bytes + 1).await? {
-            if !answer.push(&update) {
-                break 'senders;
-            }
-        }
-    }
-    answer.response.have = mine;
-    Ok(answer.response)
+
+    let lacking = log.heads().ahead_of(&lacks).collect();
+    let room = Room { updates: MAX_UPDATES, bytes: MAX_UPDATES_SIZE };
+    let (updates, more) = store.updates_lacking(session, lacking, room).await?;
+    Ok(UpdatesResponse {
+        checkpoints,
+        updates: updates.iter().map(Verified::to_signed).collect(),
+        more,
+        yours: log.heads_of(&asker),
+        have: log.heads().clone(),
+    })
 }
 
 /// Asks `peer` for what `have` lacks.

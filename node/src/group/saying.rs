@@ -20,7 +20,7 @@ use super::{Command, Group, Inner, PostError, PostKey, REALTIME_LAG};
 use crate::{clock, store::to_blob};
 
 /// What a packet is longer than an update's payload or a realtime message, bytes, at most.
-const PACKET_OVERHEAD: usize = 1_024;
+const PACKET_OVERHEAD: usize = 1_100;
 
 /// What this node has left to say.
 pub(super) struct Pace {
@@ -54,7 +54,7 @@ impl Group {
     }
 
     /// Posts an update whose payload replaces every update that is here, the same way; they are let go of everywhere.
-    /// If this node is not and was not the session's host, it is an update like any other. The payload may be shorter
+    /// If this node is not the session's host, it is an update like any other. The payload may be shorter
     /// by [`COVERED_LEN`](parlor_proto::group::COVERED_LEN) for each member of whom it replaces any.
     pub async fn post_checkpoint(&self, payload: Vec<u8>) -> Result<u64, PostError> {
         self.put(payload, true, None).await

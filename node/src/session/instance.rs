@@ -51,8 +51,8 @@ impl WebInstance {
 
     fn delivered(&self, stored: &StoredUpdate, max_serial: u64) -> DeliveredUpdate {
         let sender = Sender {
-            addr: self.group.address_of(stored.update.sender),
-            name: self.group.name_of(stored.update.sender),
+            addr: self.group.address_of(stored.update.sender()),
+            name: self.group.name_of(stored.update.sender()),
         };
         let content = update::shown(&stored.update.payload).0;
         DeliveredUpdate {
@@ -64,7 +64,7 @@ impl WebInstance {
             document: content.document,
             summary: content.summary,
             notify: content.notify,
-            checkpoint: stored.update.covers.is_some() && self.group.is_host(&stored.update.sender),
+            checkpoint: stored.counts,
             sender,
         }
     }
@@ -98,7 +98,7 @@ impl Instance for WebInstance {
                 Ok(_) => Ok(()),
                 Err(PostError::Closed) => Err(SendError::NotAllowed),
                 Err(PostError::TooLarge { .. }) => Err(SendError::TooLarge),
-                Err(PostError::Full | PostError::TooManyCovered) => Err(SendError::Full),
+                Err(PostError::Full | PostError::TooManyCovered | PostError::Reused) => Err(SendError::Full),
                 Err(PostError::Store(error)) => Err(SendError::Storage(error.into())),
             }
         }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use parlor_proto::{identity::PeerId, ids::SessionId, rights::Right, session::Contact};
+use parlor_proto::{group::Hosts, identity::PeerId, ids::SessionId, rights::Right, session::Contact};
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -170,7 +170,8 @@ impl Driver {
         let (role, doing) = (&run.record.role, &mut run.doing);
         group.set_authors(authors);
         group.set_members(members.clone());
-        group.set_hosts(role.hosts(context.me()));
+        let host = role.as_member().map_or(context.me(), |member| member.host().peer);
+        group.set_hosts(Hosts { now: Some((host, role.term())), ever: role.hosts(context.me()) });
         let slots = role.as_host().map(|host| host.slots_in_use().collect());
         context.hosted.set(session, slots.unwrap_or_default());
         let is_host = role.as_host().is_some();

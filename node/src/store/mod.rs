@@ -42,7 +42,7 @@ pub use packs::StoredPack;
 pub use programs::LibraryEntry;
 pub use sessions::SessionRecord;
 pub use tickets::HeldTicket;
-pub use updates::StoredUpdate;
+pub use updates::{Room, StoredUpdate};
 
 use crate::database::{self, Pool};
 

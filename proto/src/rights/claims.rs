@@ -36,12 +36,17 @@
 //! | -65554 | verdict | unsigned | ack |
 //! | -65555 | number in the sender's order | unsigned | update |
 //! | -65556 | payload | bytes | update |
-//! | -65557 | covers: up to which number of whom | map of text, PeerIds, to numbers from 1 | update, optional |
-//! | -65558 | term | unsigned | handover, vote |
+//! | -65557 | covers: the newest of each chain that it replaces | links | update, optional |
+//! | -65558 | term | unsigned | handover, vote, checkpoint |
 //! | -65559 | numbers given back | array of `[k, generation, 16 bytes]` | handover |
 //! | -65560 | handover that it rests on | bytes, an envelope | slot of a successor, handover by one |
+//! | -65571 | start of the chain, unless it is the sender's first | unsigned, from 1 | update |
+//! | -65572 | the update before it in its chain | 32 bytes | update, unless number 1 |
+//! | -65573 | the newest of other chains that its sender had | links | update, unless none |
+//! | -65574 | depth | unsigned, from 1 | update |
 //!
-//! Keys below -65536 are CWT's range for private use.
+//! Links: an array of `[chain, number, 32 bytes]`, ascending; a chain is the 38 bytes of a PeerId, followed by its start
+//! as 8 bytes unless that is 0. Keys below -65536 are CWT's range for private use.
 
 mod values;
 
@@ -94,6 +99,10 @@ pub mod key {
     pub const TERM: Key = Key(-65558, "term");
     pub const NUMBERS: Key = Key(-65559, "numbers");
     pub const HANDOVER: Key = Key(-65560, "handover");
+    pub const CHAIN: Key = Key(-65571, "chain");
+    pub const PREVIOUS: Key = Key(-65572, "previous");
+    pub const AFTER: Key = Key(-65573, "after");
+    pub const DEPTH: Key = Key(-65574, "depth");
 }
 
 /// Why a payload is not the claims of the wanted kind of item.

@@ -217,6 +217,12 @@ impl<T: Item> Signed<T> {
     pub fn unverified(&self) -> &T {
         &self.0.item
     }
+
+    /// Its name, if it is true.
+    #[must_use]
+    pub fn unverified_hash(&self) -> T::Hash {
+        self.0.hash
+    }
 }
 
 impl<T: Item> Verified<T> {

@@ -21,7 +21,10 @@ use parlor_node::{
     store::Store,
 };
 use parlor_proto::{
-    group::keys::{GroupKeys, KeyOffer},
+    group::{
+        Hosts,
+        keys::{GroupKeys, KeyOffer},
+    },
     identity::{Identity, PeerId},
     ids::SessionId,
     wire::{Request, Response},
@@ -102,7 +105,7 @@ impl Site {
         let others = all.keys().copied().filter(|other| *other != peer(number)).collect();
         group.set_authors(all);
         group.set_members(others);
-        group.set_hosts(BTreeSet::from([peer(0)]));
+        group.set_hosts(Hosts { now: Some((peer(0), 0)), ever: BTreeSet::from([peer(0)]) });
         let site = Self { overlay, group: group.clone() };
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {

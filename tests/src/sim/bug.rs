@@ -23,6 +23,8 @@ pub enum Bug {
     SaidBeforeStored,
     /// An update is kept though some before it are missing.
     GapsAccepted,
+    /// An update is told though what its author had seen is missing.
+    NothingHeldBack,
     /// Nobody looks at the signature inside an update.
     SignatureUnchecked,
     /// A node votes for whoever asks, whether it hears its host or not.
@@ -45,7 +47,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them, and the invariant that each breaks.
-    pub const ALL: [(Self, Invariant); 17] = [
+    pub const ALL: [(Self, Invariant); 18] = [
         (Self::LedgerForgotten, Invariant::Copies),
         (Self::ProofIgnored, Invariant::Proof),
         (Self::RemovalIgnored, Invariant::Closed),
@@ -54,6 +56,7 @@ impl Bug {
         (Self::BookedTwice, Invariant::Receipts),
         (Self::SaidBeforeStored, Invariant::Updates),
         (Self::GapsAccepted, Invariant::Updates),
+        (Self::NothingHeldBack, Invariant::Order),
         (Self::SignatureUnchecked, Invariant::Updates),
         (Self::VotesForAnyone, Invariant::Hosts),
         (Self::BeaconsIgnored, Invariant::Hosts),

@@ -222,7 +222,8 @@ impl World {
         let forged: Vec<_> = held.store.all().filter_map(altered).collect();
         let near = self.in_reach(node);
         for to in &near {
-            let answer = UpdatesResponse { updates: forged.clone(), more: false, have: have.clone() };
+            let answer =
+                UpdatesResponse { updates: forged.clone(), have: have.clone(), ..Default::default() };
             self.send(node, *to, session, Load::Updates(answer));
         }
         let Some(update) = forged.last().cloned() else { return };

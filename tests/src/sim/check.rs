@@ -7,6 +7,7 @@ use std::{
 
 use parlor_proto::{
     group::{
+        Chain, Heads, MAX_AFTER, Update,
         keys::GroupKeys,
         lanes::{Lane, Lanes},
     },
@@ -39,8 +40,10 @@ pub enum Invariant {
     Counted,
     /// What is said and acknowledged is on disk, also when a disk is full for a while.
     Durable,
-    /// Everyone has the same updates, each once, each sender's in order, none forged.
+    /// Everyone has the same updates, each once, each sender's in order, none forged; and gives them in one order.
     Updates,
+    /// Everyone is told of an update after all that its author had when it said it.
+    Order,
     /// At most one host a term, and none is elected while most hear theirs.
     Hosts,
     /// In the end all agree on host, term, epoch and roster.
@@ -63,6 +66,13 @@ impl fmt::Display for Invariant {
     }
 }
 
+/// An update as its author put it on disk.
+pub(super) struct Posted {
+    pub(super) hash: blake3::Hash,
+    /// What its author had then.
+    pub(super) seen: Heads,
+}
+
 /// What no node knows, and the checks need to.
 #[derive(Default)]
 pub(super) struct Truth {
@@ -83,9 +93,9 @@ pub(super) struct Truth {
     /// Below which number a node has acknowledged what another one said in a session, by term.
     acknowledged: BTreeMap<(usize, SessionId), BTreeMap<(PeerId, u32), u64>>,
     /// Updates that were put on their author's disk.
-    pub(super) posted: BTreeMap<(SessionId, PeerId, u64), blake3::Hash>,
-    /// The newest update of each sender that each node told its program.
-    told: BTreeMap<(usize, SessionId, PeerId), u64>,
+    pub(super) posted: BTreeMap<(SessionId, Chain, u64), Posted>,
+    /// The newest update of each chain that each node told its program.
+    told: BTreeMap<(usize, SessionId, Chain), u64>,
     /// Realtime messages, by number, and whose they are.
     pub(super) shouted: BTreeMap<u64, usize>,
     heard: BTreeSet<(usize, u64, u64)>,
@@ -423,23 +433,53 @@ impl World {
         &mut self,
         node: usize,
         session: SessionId,
-        (sender, number): (PeerId, u64),
+        update: &Update,
         hash: blake3::Hash,
     ) {
         self.counts("updates");
-        let author = self.by_peer.get(&sender).copied();
+        let (chain, number) = (update.chain, update.number);
+        let author = self.by_peer.get(&chain.sender).copied();
         let honest = author.is_none_or(|author| self.is_honest(author));
-        let posted = self.truth.posted.get(&(session, sender, number)).copied();
+        let posted = self.truth.posted.get(&(session, chain, number)).map(|posted| posted.hash);
         if honest && posted != Some(hash) {
             let how =
                 format!("node {node} keeps update {number} of {author:?} as its author does not have it");
             self.breaks(Invariant::Updates, how);
         }
-        let told = self.truth.told.entry((node, session, sender)).or_default();
+        let told = self.truth.told.entry((node, session, chain)).or_default();
         let before = std::mem::replace(told, number);
         if number != before + 1 {
             let how = format!("node {node} gets update {number} of {author:?} after {before}");
             self.breaks(Invariant::Updates, how);
+        }
+    }
+
+    /// The program of a node that has `had` is told of an update: it has been told of all that the author had, or, if
+    /// that was more than an update names, of what it names. Nobody waits for those who are unknown.
+    pub(super) fn check_order(
+        &mut self,
+        node: usize,
+        session: SessionId,
+        update: &Update,
+        (had, authors): (&Heads, &BTreeSet<PeerId>),
+    ) {
+        let mut seen = Heads::default();
+        update.links().for_each(|link| seen.raise(link.chain, link.number));
+        let posted = self.truth.posted.get(&(session, update.chain, update.number));
+        if let Some(posted) = posted.filter(|_| update.after.len() < MAX_AFTER) {
+            seen = posted.seen.clone();
+        }
+        let missing = seen.ahead_of(had).find(|(chain, _)| authors.contains(&chain.sender));
+        if let Some((chain, _)) = missing {
+            let of = |chain: Chain| self.by_peer.get(&chain.sender).copied();
+            let how = format!(
+                "node {node} tells update {} of {:?} before {} of {:?}, which its author had",
+                update.number,
+                of(update.chain),
+                seen.of(chain),
+                of(chain),
+            );
+            self.breaks(Invariant::Order, how);
         }
     }
 

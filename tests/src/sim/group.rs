@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bug::Bug,
-    check::Invariant,
+    check::{Invariant, Posted},
     event::{Envelope, Event, Load},
     log::Taken,
     node::Doom,
@@ -132,9 +132,12 @@ impl World {
             holder.failed_writes += 1;
             return;
         }
-        held.store.take(session, update.clone(), None);
-        let number = update.unverified().number;
-        self.truth.posted.insert((session, holder.identity.peer(), number), blake3::hash(update.bytes()));
+        let seen = held.store.heads();
+        held.store.take(session, update.clone(), |_| false, None);
+        let (chain, number) = (update.unverified().chain, update.unverified().number);
+        self.truth
+            .posted
+            .insert((session, chain, number), Posted { hash: blake3::hash(update.bytes()), seen });
         self.trace.note(now, format_args!("node {node} posts update {number}"));
         if doom.is_none() || self.dice.chance(500) {
             self.say(node, session, &Frame::Update(update));
@@ -236,8 +239,8 @@ impl World {
         match frame {
             Frame::Update(update) => {
                 let from_sender =
-                    update.unverified().sender == sender || self.bug == Some(Bug::SignatureUnchecked);
-                if from_sender && self.keep(node, session, update) == Taken::Gap {
+                    update.unverified().sender() == sender || self.bug == Some(Bug::SignatureUnchecked);
+                if from_sender && self.keep(node, session, update, false) == Taken::Waits {
                     let heads = self.heads_of(node, session);
                     self.send(node, source, session, Load::Have(heads));
                 }
@@ -256,22 +259,30 @@ impl World {
         node: usize,
         session: SessionId,
         update: Signed<parlor_proto::group::Update>,
+        pulled: bool,
     ) -> Taken {
-        let (sender, number) = (update.unverified().sender, update.unverified().number);
         let me = self.nodes[node].peer();
         let bug = self.bug;
         let Some(held) = self.nodes[node].sessions.get(&session) else { return Taken::Refused };
-        if !authors(&held.role, me).contains(&sender) {
+        let authors = authors(&held.role, me);
+        if !authors.contains(&update.unverified().sender()) {
             return Taken::Refused;
         }
         if self.is_not_written(node) {
             return Taken::Refused;
         }
         let Some(held) = self.nodes[node].sessions.get_mut(&session) else { return Taken::Refused };
-        let hash = blake3::hash(update.bytes());
-        let taken = held.store.take(session, update, bug);
-        if taken == Taken::Kept {
-            self.check_update(node, session, (sender, number), hash);
+        let before = held.store.heads();
+        // As a real node: whoever answers has told its program, and waits for nobody whom this one does not know.
+        let is_unknown = |sender: &PeerId| pulled && !authors.contains(sender);
+        let taken = held.store.take(session, update, is_unknown, bug);
+        if let Taken::Kept(kept) = &taken {
+            let mut had = before;
+            for update in kept {
+                self.check_update(node, session, update.unverified(), blake3::hash(update.bytes()));
+                self.check_order(node, session, update.unverified(), (&had, &authors));
+                had.raise(update.unverified().chain, update.unverified().number);
+            }
         }
         taken
     }
@@ -300,7 +311,7 @@ impl World {
             return;
         }
         for update in answer.updates {
-            self.keep(node, session, update);
+            self.keep(node, session, update, true);
         }
         let heads = self.heads_of(node, session);
         let news = heads.ahead_of(&answer.have).next().is_some();

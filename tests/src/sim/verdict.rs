@@ -1,8 +1,9 @@
 //! What must hold in the end, after everything was mended and had time to settle.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use parlor_proto::{
+    group::{Chain, Heads},
     identity::PeerId,
     ids::{SessionId, TicketHash},
     rights::{Slot, Verified},
@@ -200,24 +201,34 @@ impl World {
         let (first, rest) = honest.split_first()?;
         for at in rest {
             if heads(*at) != heads(*first) {
-                let of = |peer: PeerId| self.by_peer.get(&peer).copied();
+                let of = |chain: &Chain| self.by_peer.get(&chain.sender).copied();
                 let have = |at: usize| -> Vec<_> {
                     let heads = heads(at).unwrap_or_default();
-                    heads.0.iter().map(|(peer, newest)| (of(*peer), *newest)).collect()
+                    heads.0.iter().map(|(chain, newest)| (of(chain), *newest)).collect()
                 };
                 let (one, other) = (have(*first), have(*at));
                 let how = format!("nodes {first} and {at} do not have the same updates: {one:?}, {other:?}");
                 return Some((Invariant::Updates, how));
             }
         }
+        let told = |at: usize| {
+            let held = self.nodes[at].sessions.get(&session)?;
+            let answer = held.store.after(&Heads::default());
+            Some(answer.updates.iter().map(|update| update.unverified().place()).collect::<Vec<_>>())
+        };
+        if let Some(at) = honest.iter().find(|at| told(**at) != told(*first)) {
+            let how = format!("who comes late is told in one order by node {first}, in another by node {at}");
+            return Some((Invariant::Updates, how));
+        }
         for at in &honest {
             let held = self.nodes[*at].sessions.get(&session)?;
-            let mut newest: BTreeMap<PeerId, u64> = BTreeMap::new();
-            for (sender, number) in &held.store.delivered {
-                if newest.insert(*sender, *number).unwrap_or(0) + 1 != *number {
-                    let how = format!("node {at} told its program update {number} out of order");
+            let mut newest = Heads::default();
+            for update in held.store.all().map(|update| update.unverified()) {
+                if newest.of(update.chain) + 1 != update.number {
+                    let how = format!("node {at} told its program update {} out of order", update.number);
                     return Some((Invariant::Updates, how));
                 }
+                newest.raise(update.chain, update.number);
             }
         }
         None

@@ -19,6 +19,7 @@ mod interop;
 mod javascript;
 mod lan;
 mod links;
+mod order;
 mod outputs;
 mod pages;
 mod proofs;

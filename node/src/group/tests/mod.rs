@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod causality;
 mod checkpoints;
 mod faults;
 mod limits;
@@ -21,10 +22,11 @@ use std::{
 
 use parlor_proto::{
     group::{
-        Control, MAX_PAYLOAD, MAX_REALTIME, Update,
+        Control, Heads, MAX_PAYLOAD, MAX_REALTIME, Update,
         keys::{Applied, Commit, KeyOffer, Staged},
         lanes::{Lane, Lanes},
     },
+    ids::UpdateHash,
     rights::{Signed, Verified, sign},
     time::Timestamp,
     wire::{Request, Response},
@@ -82,15 +84,27 @@ fn followed(keys: &GroupKeys, commit: &Commit) -> Arc<GroupKeys> {
 }
 
 fn update(sender: u8, number: u64, text: &str) -> Verified<Update> {
-    let update = Update {
+    sign(&plain(sender, number, text), &identity(sender)).unwrap()
+}
+
+/// As somebody who has heard nobody.
+fn plain(sender: u8, number: u64, text: &str) -> Update {
+    Update {
         session: SESSION,
-        sender: peer(sender),
+        chain: peer(sender).into(),
         number,
+        previous: (number > 1).then_some(UpdateHash([7; 32])),
+        after: Vec::new(),
+        depth: number,
         at: Timestamp(0),
         payload: text.into(),
         covers: None,
-    };
-    sign(&update, &identity(sender)).unwrap()
+    }
+}
+
+/// The host of a term, and those who were host before it.
+fn hosts(host: u8, term: u32, before: impl IntoIterator<Item = u8>) -> Hosts {
+    Hosts { now: Some((peer(host), term)), ever: peers(before.into_iter().chain([host])) }
 }
 
 /// As a member's node seals it; or one that is more inventive.
@@ -135,7 +149,7 @@ async fn open(number: u8, store: &Store, overlay: &Overlay, keys: Option<Arc<Gro
     .unwrap();
     group.set_authors((0..8).map(|n| (peer(n), format!("member {n}"))).collect::<BTreeMap<_, _>>());
     group.set_members(peers((0..8).filter(|n| *n != number)));
-    group.set_hosts(peers([0]));
+    group.set_hosts(hosts(0, 0, []));
     group
 }
 
@@ -187,7 +201,7 @@ impl Site {
         let stored = self.group.updates_after(0, 10_000).await.unwrap();
         let number = |sender| (0..8).find(|n| peer(*n) == sender).unwrap();
         let text = |update: &Update| String::from_utf8(update.payload.clone()).unwrap();
-        stored.iter().map(|one| (number(one.update.sender), one.update.number, text(&one.update))).collect()
+        stored.iter().map(|one| (number(one.update.sender()), one.update.number, text(&one.update))).collect()
     }
 
     /// The same, whatever its order.
@@ -196,7 +210,7 @@ impl Site {
     }
 
     fn heads(&self) -> Heads {
-        self.group.inner.heads.read().unwrap().clone()
+        self.group.inner.log.read().unwrap().heads().clone()
     }
 
     /// How often something of `author`'s was dropped for that reason.
@@ -223,7 +237,8 @@ async fn drive(group: Group, mut events: mpsc::Receiver<Event>, seen: Arc<Seen>)
 async fn answer(group: &Group, request: overlay::InboundRequest, seen: &Seen) {
     if let Request::Updates(asked) = &request.request {
         let response = group.serve(request.from, asked).await.unwrap();
-        seen.served.fetch_add(response.updates.len(), Ordering::Relaxed);
+        let many = response.checkpoints.len() + response.updates.len();
+        seen.served.fetch_add(many, Ordering::Relaxed);
         request.respond(Response::Updates(response));
     }
 }

@@ -101,7 +101,7 @@ async fn no_member_posts_in_anothers_name() {
     forged[end] ^= 1;
     let forged = Signed::<Update>::decode(&forged).unwrap();
     let wrong = forged.clone().verify().unwrap_err().into();
-    let response = UpdatesResponse { updates: vec![forged.clone()], more: true, have: Heads::default() };
+    let response = UpdatesResponse { updates: vec![forged.clone()], more: true, ..Default::default() };
     site.group.inner.commands.send(Command::Pulled(peer(2), Some(response))).await.unwrap();
     until(async || site.complaints(2, &wrong) == 1).await;
     // Over gossip by 0 itself it is no better.
@@ -120,11 +120,7 @@ async fn an_update_of_another_session_or_of_nobody_is_not_taken() {
     let elsewhere = sign(&elsewhere, &identity(0)).unwrap();
     site.group.heard(peer(0), &packet(&mut host, Lane::Updates, elsewhere.bytes()));
     until(async || site.complaints(0, &Complaint::AnotherSession) == 1).await;
-    let response = UpdatesResponse {
-        updates: vec![update(9, 1, "who?").to_signed()],
-        more: false,
-        have: Heads::default(),
-    };
+    let response = UpdatesResponse { updates: vec![update(9, 1, "who?").to_signed()], ..Default::default() };
     site.group.inner.commands.send(Command::Pulled(peer(0), Some(response))).await.unwrap();
     until(async || site.complaints(0, &Complaint::Stranger(peer(9))) == 1).await;
     assert!(site.all().await.is_empty());

@@ -127,7 +127,7 @@ impl Surroundings for Around {
                     Err(SayError::TooLarge(parlor_proto::group::MAX_PAYLOAD as u64))
                 }
                 Err(PostError::Full | PostError::TooManyCovered) => Err(SayError::Full),
-                Err(PostError::Closed) => Err(SayError::Closed),
+                Err(PostError::Closed | PostError::Reused) => Err(SayError::Closed),
                 Err(PostError::Store(_)) => Err(SayError::NotWritten),
             }
         }

@@ -112,7 +112,7 @@ impl Job {
                 return Ok(taken);
             }
             for stored in updates {
-                let is_checkpoint = stored.update.covers.is_some() && group.is_host(&stored.update.sender);
+                let is_checkpoint = stored.counts;
                 taken = stored.serial;
                 agent.tell(Event::Update(update_of(group, &stored))).await?;
                 if is_checkpoint {
@@ -160,8 +160,8 @@ fn update_of(group: &Group, stored: &StoredUpdate) -> Update {
     let content = update::shown(&stored.update.payload).0;
     Update {
         serial: stored.serial,
-        sender: group.address_of(stored.update.sender),
-        is_own: stored.update.sender == group.me(),
+        sender: group.address_of(stored.update.sender()),
+        is_own: stored.update.sender() == group.me(),
         content: Content {
             payload: content.payload.get().to_owned(),
             info: content.info,

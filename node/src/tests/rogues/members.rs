@@ -54,13 +54,11 @@ async fn no_member_speaks_as_another() {
     // What the victim signed, said as if it were the rogue's to say.
     let stolen = packet(&mut inside.lanes, Lane::Updates, &opened.plaintext);
     inside.says_in_vain(&log, stolen, &["WARN", "in the name of", &victim.to_string()]).await;
-    // What the victim never signed, in an answer to those who miss something, the rogue's first: the victim's next.
+    // What the victim never signed, in an answer to those who miss something, the rogue's first: in place of what it did.
     let altered = replaced(&opened.plaintext, b"mine", b"fake");
-    let altered = replaced(&altered, b"\x3a\0\x01\0\x12\x01", b"\x3a\0\x01\0\x12\x02");
     let (one, two) = (inside.rogue.update(session, 1, "own 1"), inside.rogue.update(session, 2, "own 2"));
     let updates = vec![Signed::decode(&altered).unwrap(), one.to_signed()];
-    *inside.rogue.seen.answer.lock().unwrap() =
-        UpdatesResponse { updates, more: false, have: Heads::default() };
+    *inside.rogue.seen.answer.lock().unwrap() = UpdatesResponse { updates, ..Default::default() };
     inside.rogue.says(session, packet(&mut inside.lanes, Lane::Updates, two.bytes())).await;
     inside.traced(&log, &["WARN", "an update that is forged"]).await;
 

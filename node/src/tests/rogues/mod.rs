@@ -26,6 +26,7 @@ use parlor_proto::{
         lanes::{Lane, Lanes},
     },
     identity::Identity,
+    ids::UpdateHash,
     rights::{Slot, Verified, sign},
     session::{Member, Message, Role, VoteRequest, VoteResponse, election::Standing},
     time::Timestamp,
@@ -196,8 +197,17 @@ impl Rogue {
 
     /// An update of its own.
     fn update(&self, session: SessionId, number: u64, text: &str) -> Verified<Update> {
-        let (sender, payload) = (self.peer(), text.as_bytes().to_vec());
-        let update = Update { session, sender, number, at: Timestamp(0), payload, covers: None };
+        let update = Update {
+            session,
+            chain: self.peer().into(),
+            number,
+            previous: (number > 1).then_some(UpdateHash([7; 32])),
+            after: Vec::new(),
+            depth: number,
+            at: Timestamp(0),
+            payload: text.as_bytes().to_vec(),
+            covers: None,
+        };
         sign(&update, &self.identity).unwrap()
     }
 }
@@ -314,7 +324,7 @@ fn group(site: &Site, session: SessionId) -> Group {
 async fn kept(site: &Site, session: SessionId) -> BTreeSet<(PeerId, String)> {
     let updates = group(site, session).updates_after(0, 1_000).await.unwrap();
     let text = |update: &Update| String::from_utf8(update.payload.clone()).unwrap();
-    updates.iter().map(|one| (one.update.sender, text(&one.update))).collect()
+    updates.iter().map(|one| (one.update.sender(), text(&one.update))).collect()
 }
 
 async fn posts(site: &Site, session: SessionId, text: &str) {

@@ -1,15 +1,15 @@
 //! The CBOR form of each type of claim.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use ciborium::Value;
 
 use super::Claim;
 use crate::{
     billing::{Currency, Tariff, tariff::Prices},
-    group::{Heads, MAX_COVERED, MAX_NUMBER},
+    group::{Chain, Link, MAX_COVERED, MAX_NUMBER},
     identity::PeerId,
-    ids::{ProgramId, ReceiptHash, SessionId, SlotHash, TicketHash},
+    ids::{ProgramId, ReceiptHash, SessionId, SlotHash, TicketHash, UpdateHash},
     rights::{Item, LeaseTerms, Signed},
     time::Timestamp,
 };
@@ -104,26 +104,33 @@ impl Claim for Vec<PeerId> {
     }
 }
 
-/// PeerIds to numbers from 1, in the order of their text.
-impl Claim for Heads {
-    const WANTED: &'static str = "numbers of updates by sender";
+/// Names of updates, strictly ascending.
+impl Claim for Vec<Link> {
+    const WANTED: &'static str = "names of updates";
 
     fn to_value(&self) -> Value {
-        let texts: BTreeMap<String, u64> = self.0.iter().map(|(peer, n)| (peer.to_string(), *n)).collect();
-        Value::Map(texts.into_iter().map(|(peer, n)| (peer.into(), n.into())).collect())
+        let one = |link: &Link| {
+            Value::Array(vec![
+                Value::Bytes(link.chain.to_bytes()),
+                link.number.into(),
+                Value::Bytes(link.hash.0.to_vec()),
+            ])
+        };
+        Value::Array(self.iter().map(one).collect())
     }
 
     fn from_value(value: Value) -> Option<Self> {
-        let list = value.into_map().ok().filter(|list| list.len() <= MAX_COVERED)?;
-        let mut heads = BTreeMap::new();
-        for (peer, number) in list {
-            let number = u64::from_value(number).filter(|number| (1..=MAX_NUMBER).contains(number))?;
-            if heads.insert(PeerId::from_value(peer)?, number).is_some() {
-                return None;
-            }
-        }
-        Some(Self(heads))
+        let list = value.into_array().ok().filter(|list| list.len() <= MAX_COVERED)?;
+        let links: Vec<Link> = list.into_iter().map(link_of).collect::<Option<_>>()?;
+        links.is_sorted_by(|one, next| one.chain < next.chain).then_some(links)
     }
+}
+
+fn link_of(value: Value) -> Option<Link> {
+    let [chain, number, hash]: [Value; 3] = value.into_array().ok()?.try_into().ok()?;
+    let chain = Chain::from_bytes(&chain.into_bytes().ok()?).ok()?;
+    let number = u64::from_value(number).filter(|number| (1..=MAX_NUMBER).contains(number))?;
+    Some(Link { chain, number, hash: UpdateHash::from_value(hash)? })
 }
 
 macro_rules! bytes_claim {
@@ -148,6 +155,7 @@ bytes_claim! {
     SlotHash, "the hash of a slot (32 bytes)";
     ReceiptHash, "the hash of a receipt (32 bytes)";
     SessionId, "a session (16 bytes)";
+    UpdateHash, "the hash of an update (32 bytes)";
 }
 
 impl Claim for Vec<u8> {
@@ -245,17 +253,25 @@ mod tests {
     }
 
     #[test]
-    fn numbers_by_sender_have_one_form() {
+    fn names_of_updates_have_one_form() {
         let peers: Vec<_> = (0..20).map(|seed| Identity::from_seed(&[seed; 32]).peer()).collect();
-        let heads = Heads(peers.iter().zip(1..).map(|(peer, number)| (*peer, number)).collect());
-        let Value::Map(list) = heads.to_value() else { panic!("not a map") };
-        let texts: Vec<_> = list.iter().map(|(peer, _)| peer.as_text().unwrap()).collect();
-        assert!(texts.is_sorted(), "as deterministic CBOR wants it: all are of one length");
-        assert!(texts.iter().all(|text| text.len() == 52));
-        assert_eq!(Heads::from_value(Value::Map(list.clone())), Some(heads));
-        let twice = [list[0].clone(), list[0].clone()];
-        assert_eq!(Heads::from_value(Value::Map(twice.to_vec())), None);
-        assert_eq!(Heads::from_value(Value::Map(vec![(list[0].0.clone(), 0.into())])), None);
-        assert_eq!(Heads::from_value(Value::Map(vec![(1.into(), 1.into())])), None);
+        let link = |(peer, number): (&PeerId, u64)| {
+            let chain = Chain { sender: *peer, start: number % 2 };
+            Link { chain, number, hash: UpdateHash([7; 32]) }
+        };
+        let mut links: Vec<_> = peers.iter().zip(1..).map(link).collect();
+        links.sort();
+        let Value::Array(list) = links.to_value() else { panic!("not an array") };
+        let read = |list: Vec<Value>| Vec::<Link>::from_value(Value::Array(list));
+        assert_eq!(read(list.clone()), Some(links));
+        assert_eq!(read(vec![list[0].clone(), list[0].clone()]), None);
+        assert_eq!(read(vec![list[1].clone(), list[0].clone()]), None);
+        let with = |number: u64| {
+            let Value::Array(mut parts) = list[0].clone() else { panic!("not an array") };
+            parts[1] = number.into();
+            read(vec![Value::Array(parts)])
+        };
+        assert!(with(1).is_some() && with(0).is_none() && with(MAX_NUMBER + 1).is_none());
+        assert_eq!(read(vec![1.into()]), None);
     }
 }
