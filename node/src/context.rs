@@ -17,7 +17,7 @@ use parlor_proto::{
     session::{Contact, MAX_ADDRESSES},
 };
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::{
     billing::Outbox,
@@ -56,6 +56,8 @@ pub struct Context {
     pub tasks: CriticalTasks,
     /// Where web parts are shown.
     pub browser: Browser,
+    /// Told when files may have been left that nothing needs.
+    pub sweep: Arc<Notify>,
 }
 
 /// The slots of those who are in a session that this node hosts, whoever granted them: they get the program here.
@@ -269,6 +271,11 @@ impl Context {
             self.locate(contact).await;
         }
         self.store.put_places(places, crate::clock::now()).await
+    }
+
+    /// Has the files of programs removed that nothing needs any more.
+    pub fn sweep_soon(&self) {
+        self.sweep.notify_one();
     }
 
     /// Tells whoever watches; nobody may.

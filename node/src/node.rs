@@ -34,7 +34,7 @@ use crate::{
     runtime::{agent::Sandbox, browser::Browser, web::WebServer},
     session::{SessionError, Sessions, Web},
     store::{Before, BundleError, Bundles, Store, StoreError},
-    supply::{get::Supplies, library, origin, transfer::RightHolders},
+    supply::{get::Supplies, library, origin, sweep, transfer::RightHolders},
 };
 
 /// How to run a node.
@@ -207,13 +207,14 @@ impl Node {
             sandbox: Sandbox::new(&home.compiled())?,
             tasks,
             browser: Browser::new(home.browser()).map_err(StartError::Browser)?,
+            sweep: Arc::default(),
         });
         let web = Web { server: web_server(&context).await?, open_browser: config.open_browser };
         let availability = stored_availability(&context.store).await?;
         context.locate_contacts().await?;
         if let Some(dir) = &config.preload {
             let failed = |error| StartError::Preload(dir.clone(), error);
-            library::preload(&context, dir).await.map_err(failed)?;
+            Box::pin(library::preload(&context, dir)).await.map_err(failed)?;
         }
         let sessions = Sessions::start(Arc::clone(&context), web, availability).await?;
         let supplies = Arc::new(Supplies::new(Arc::clone(&context)));
@@ -342,7 +343,7 @@ impl Node {
     pub async fn set_availability(&self, availability: Availability) -> Result<(), SessionError> {
         let text = serde_json::json!(availability);
         self.context.store.set_setting(Availability::SETTING, text.as_str().unwrap_or_default()).await?;
-        Ok(self.sessions.set_availability(availability).await?)
+        self.sessions.set_availability(availability).await
     }
 
     /// The tasks that belong to no part: handing on what the network brings, and the outbox's courier.
@@ -361,6 +362,17 @@ impl Node {
         });
         let tidying = self.context.store.clone().keep_tidy(self.stop.clone());
         self.context.tasks.spawn_finite("tidying the database", tidying);
+        let context = &self.context;
+        let sweeping =
+            sweep::run(Arc::downgrade(context), Arc::clone(&context.bundles), Arc::clone(&context.sweep));
+        let stopped = stop.clone();
+        tasks.spawn_finite("the sweep of files", async move {
+            tokio::select! {
+                () = stopped.cancelled() => {}
+                () = sweeping => {}
+            }
+        });
+        context.sweep_soon();
         let (outbox, overlay) = (self.context.outbox.clone(), self.context.overlay.clone());
         let (billing, me) = (self.billing.clone(), self.context.me());
         let courier = billing::outbox::courier::run(outbox, clock::now, move |peer, request| {

@@ -350,7 +350,8 @@ async fn get_program(node: &Node, get: Get, lines: &mpsc::Sender<Value>) -> Resu
             _ = tell.tick() => if steps.has_changed().unwrap_or(false) {
                 let Progress { done, total, .. } = *steps.borrow_and_update();
                 let line = json!({"event": "progress", "done": done, "total": total});
-                lines.send(line).await.map_err(|_| CommandError::Gone)?;
+                // Whoever asked may be slow, or have gone: the supply goes on.
+                let _ = lines.try_send(line);
             }
         }
     };

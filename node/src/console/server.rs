@@ -108,15 +108,22 @@ impl Console {
 /// A command in, lines of JSON out.
 async fn control(State(node): State<Arc<Node>>, Json(command): Json<Command>) -> Response {
     let (lines, receiver) = mpsc::channel::<Value>(LINES);
+    // All others come to their end, whoever still waits for it: they may have changed half of something.
+    let goes_on_for_ever = matches!(command, Command::Watch(_) | Command::Events);
     tokio::spawn(async move {
         let last = tokio::select! {
             done = execute(&node, command, &lines) => match done {
                 Ok(Some(answer)) => answer,
                 Ok(None) => return,
-                Err(error) => serde_json::json!({"error": {"message": error.to_string()}}),
+                Err(error) => {
+                    if lines.is_closed() {
+                        tracing::warn!(%error, "a command failed whose caller had gone");
+                    }
+                    serde_json::json!({"error": {"message": error.to_string()}})
+                }
             },
             // Whoever asked has gone.
-            () = lines.closed() => return,
+            () = lines.closed(), if goes_on_for_ever => return,
         };
         // Fails when whoever asked has gone.
         let _ = lines.send(last).await;

@@ -203,7 +203,7 @@ impl Overlay {
     /// # Errors
     /// See [`StartError`], which names the address that cannot be listened on.
     pub async fn start(config: Config) -> Result<(Self, mpsc::Receiver<Event>), StartError> {
-        Self::start_in(config, &CriticalTasks::default()).await
+        Box::pin(Self::start_in(config, &CriticalTasks::default())).await
     }
 
     /// The same, in a task of `tasks`.

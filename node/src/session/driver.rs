@@ -23,7 +23,7 @@ use crate::{
     context::Context,
     overlay,
     runtime::{agent::NotWritten, web::Launch},
-    store::{SessionRecord, StoreError},
+    store::{Bundle, SessionRecord, StoreError},
     supply::library,
 };
 
@@ -123,7 +123,10 @@ impl Driver {
         for record in context.store.sessions().await? {
             let told = view::states(&record, None);
             let told_term = record.role.term();
-            let run = Run { told, told_term, record, doing: Doing::default() };
+            let program = at_hand(&context, &record).await;
+            let mut doing = Doing::default();
+            doing.program = program;
+            let run = Run { told, told_term, record, doing };
             runs.insert(run.record.session, run);
         }
         let (in_flight, oddities, wishes) = (HashSet::new(), Oddities::default(), Wishes::default());
@@ -211,6 +214,7 @@ impl Driver {
             Command::GiveUp(session) => self.wishes.give_up(session),
             Command::Sent(delivery) => self.sent(delivery).await,
             Command::Received(session, result) => self.received(session, result).await,
+            Command::Found(session, found) => self.found(session, found).await,
             Command::Transferring(session, transfer) => self.transferring(session, transfer),
             Command::View(session, reply) => drop(reply.send(self.view(session).await)),
             Command::List(reply) => drop(reply.send(self.list().await)),
@@ -256,11 +260,14 @@ impl Driver {
         }
     }
 
-    async fn received(&mut self, session: SessionId, result: Result<(), String>) {
+    async fn received(&mut self, session: SessionId, result: Result<Arc<Bundle>, String>) {
         let Some(run) = self.runs.get_mut(&session) else { return };
         run.doing.transfer = None;
         let input = match result {
-            Ok(()) => Input::Received,
+            Ok(bundle) => {
+                run.doing.program = Some(bundle);
+                Input::Received
+            }
             Err(why) => Input::ReceptionFailed(why),
         };
         if let Err(error) = self.input(session, input).await {
@@ -273,4 +280,19 @@ impl Driver {
         let label = run.doing.mounted.ok_or(SessionError::NotRunning)?;
         self.web.server.launch(label, None).map_err(|_| SessionError::NotRunning)
     }
+}
+
+/// The program of a session that goes on, if it is here: before the driver has anything else to do.
+async fn at_hand(context: &Context, record: &SessionRecord) -> Option<Arc<Bundle>> {
+    let (role, program) = (&record.role, record.role.ticket().program);
+    // What was received in part is looked at when its transfer goes on.
+    let may_be_here = role.runs() || context.bundles.complete(program).is_some();
+    if role.is_over() || !may_be_here {
+        return None;
+    }
+    let found = context.bundle(program).await;
+    let found = found.inspect_err(|error| {
+        tracing::error!(session = %record.session, %error, "the program's files cannot be used");
+    });
+    found.ok().flatten().filter(|bundle| bundle.complete().is_some())
 }

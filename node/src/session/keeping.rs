@@ -50,6 +50,8 @@ impl Driver {
         if let Err(error) = self.give_back().await {
             tracing::warn!(%session, %error, "a discarded copy was not given back");
         }
+        // What was received for it and is in no library.
+        self.context.sweep_soon();
     }
 
     /// At start: what a crash left to be discarded.

@@ -48,7 +48,8 @@ use crate::{
         agent::NotWritten,
         web::{Launch, WebServer},
     },
-    store::StoreError,
+    store::{Bundle, BundleError, StoreError},
+    supply::library::LibraryError,
 };
 
 /// What may wait for the driver.
@@ -95,7 +96,8 @@ enum Command {
     Expect(SessionId, PeerId, Reply<links::Expecting>),
     GiveUp(SessionId),
     Sent(step::Delivery),
-    Received(SessionId, Result<(), String>),
+    Received(SessionId, Result<Arc<Bundle>, String>),
+    Found(SessionId, Result<Option<Arc<Bundle>>, BundleError>),
     Transferring(SessionId, TransferView),
     View(SessionId, Reply<SessionView>),
     List(oneshot::Sender<Vec<SessionView>>),
@@ -162,9 +164,11 @@ impl Sessions {
         takeover: Duration,
     ) -> Result<SessionId, SessionError> {
         let session = SessionId(rand::random());
-        // Not by the driver: setting a program up may take its time.
-        let is_eager = agents::set_up_host(&self.context, session, program).await?;
-        let opening = wishes::Opening { session, program, invite, takeover, is_eager };
+        // Not by the driver: to load a program and to set it up may take their time.
+        let bundle = self.context.bundle(program).await.map_err(LibraryError::from)?;
+        let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
+        let is_eager = agents::set_up_host(&self.context, session, &bundle).await?;
+        let opening = wishes::Opening { session, bundle, invite, takeover, is_eager };
         self.ask(|reply| Command::Host(Box::new(opening), reply)).await
     }
 

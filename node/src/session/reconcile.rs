@@ -25,6 +25,7 @@ use crate::{
     context::{Context, Event},
     group::Group,
     runtime::web::Label,
+    store::{Bundle, BundleError},
     supply::{library, transfer},
 };
 
@@ -44,6 +45,10 @@ pub(super) struct Doing {
     pub(super) transfer: Option<Transfer>,
     pub(super) mounted: Option<Label>,
     opened: bool,
+    /// The session's program, once it is here.
+    pub(super) program: Option<Arc<Bundle>>,
+    /// The search for it.
+    looking: Option<AbortOnDropHandle<()>>,
     pub(super) link: Arc<Link>,
     pub(super) agents: Agents,
 }
@@ -88,8 +93,9 @@ impl Driver {
         }
         self.reconcile_group(session, wanted.group).await;
         self.reconcile_transfer(session, wanted.fetch);
+        self.reconcile_program(session, wanted.run);
         self.reconcile_agents(session, wanted.run).await;
-        self.reconcile_web(session, wanted.run).await;
+        self.reconcile_web(session, wanted.run);
     }
 
     /// The topic is open to exactly the members, and connections to them are kept.
@@ -213,9 +219,51 @@ impl Driver {
         }
     }
 
+    /// The program is at hand when it runs. One that is not, is looked for in a task of its own: to load it takes its
+    /// time, and other sessions do not wait for that.
+    fn reconcile_program(&mut self, session: SessionId, wanted: bool) {
+        let (context, commands) = (Arc::clone(&self.context), self.commands.clone());
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        let (role, doing) = (&run.record.role, &mut run.doing);
+        if role.is_over() {
+            (doing.program, doing.looking) = (None, None);
+        } else if wanted && doing.program.is_none() && doing.looking.is_none() {
+            let (program, tasks) = (role.ticket().program, context.tasks.clone());
+            let task = tasks.spawn_finite("the search for a session's program", async move {
+                let found = context.bundle(program).await;
+                send(&commands, Command::Found(session, found)).await;
+            });
+            doing.looking = Some(AbortOnDropHandle::new(task));
+        }
+    }
+
+    /// The session's program was looked for.
+    pub(super) async fn found(
+        &mut self,
+        session: SessionId,
+        found: Result<Option<Arc<Bundle>>, BundleError>,
+    ) {
+        let Some(run) = self.runs.get_mut(&session) else { return };
+        run.doing.looking = None;
+        match found {
+            Ok(Some(bundle)) if bundle.complete().is_some() => {
+                self.has_program(session, bundle);
+                self.reconcile(session).await;
+            }
+            Ok(_) => tracing::error!(%session, "the program's files are not where they were"),
+            Err(error) => tracing::error!(%session, %error, "the program's files cannot be used"),
+        }
+    }
+
+    /// The session's program is here, whole.
+    pub(super) fn has_program(&mut self, session: SessionId, bundle: Arc<Bundle>) {
+        if let Some(run) = self.runs.get_mut(&session) {
+            run.doing.program = Some(bundle);
+        }
+    }
+
     /// ST26: the web part is there as long as the program runs.
-    async fn reconcile_web(&mut self, session: SessionId, wanted: bool) {
-        let context = Arc::clone(&self.context);
+    fn reconcile_web(&mut self, session: SessionId, wanted: bool) {
         let Some(run) = self.runs.get_mut(&session) else { return };
         let doing = &mut run.doing;
         if !wanted {
@@ -226,9 +274,10 @@ impl Driver {
         }
         let (Some(group), None) = (&doing.group, doing.mounted) else { return };
         let ticket = run.record.role.ticket();
-        let (program, name, is_host) = (ticket.program, ticket.name.clone(), Arc::clone(&doing.is_host));
-        let (Ok(label), Ok(Some(bundle))) = (run.record.label.parse(), context.bundle(program).await) else {
-            tracing::error!(%session, "the program's files are not where they were");
+        let (name, is_host) = (ticket.name.clone(), Arc::clone(&doing.is_host));
+        let Some(bundle) = doing.program.clone() else { return };
+        let Ok(label) = run.record.label.parse() else {
+            tracing::error!(%session, "the web part's address is unreadable");
             return;
         };
         let link = Arc::clone(&doing.link);
@@ -275,7 +324,7 @@ async fn receive(
                     let of = (ticket.origin, ticket.name.as_str());
                     let around = Around::new(session, &context, Arc::clone(&bundle), of, shared.clone());
                     let ready = agents::set_up(&context, &around, &bundle).await;
-                    break ready.map(|_| ()).map_err(|error| error.to_string());
+                    break ready.map(|_| bundle).map_err(|error| error.to_string());
                 }
                 Err(error) => error.to_string(),
             },

@@ -287,8 +287,7 @@ impl Driver {
         if member.state() != MemberState::Invited || invited.expires < clock::now() {
             return None;
         }
-        let here = self.context.bundle(ticket.program).await.ok().flatten();
-        let here = here.is_some_and(|bundle| bundle.complete() >= Some(Role::Everyone));
+        let here = self.context.bundles.complete(ticket.program) >= Some(Role::Everyone);
         Some(InvitationView {
             session: record.session,
             name: ticket.name.clone(),

@@ -1,9 +1,9 @@
 //! What the user wants of a session: opening it, inviting, answering, pausing, ending (ST14, 19-21, 27-28).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use parlor_proto::{
-    ids::{ProgramId, SessionId, TicketHash},
+    ids::{SessionId, TicketHash},
     program::Role,
     rights::Ledger,
     session::{self, Contact, DeclineReason, Host, Input, StepError, host::HostError, member::MemberError},
@@ -19,14 +19,15 @@ use super::{
 use crate::{
     clock,
     runtime::web::Label,
-    store::{SessionRecord, StoreError},
+    store::{Bundle, SessionRecord, StoreError},
     supply::library,
 };
 
 /// A session that is to be opened; its program is set up.
 pub(super) struct Opening {
     pub(super) session: SessionId,
-    pub(super) program: ProgramId,
+    /// Whole.
+    pub(super) bundle: Arc<Bundle>,
     pub(super) invite: Vec<Contact>,
     pub(super) takeover: Duration,
     /// Whether the program asked to go straight on.
@@ -37,14 +38,16 @@ impl Driver {
     /// ST14: a session of the newest ticket of that program that has a copy for each of those invited, if there
     /// is one.
     pub(super) async fn host(&mut self, opening: Opening) -> Result<SessionId, SessionError> {
-        let Opening { session, program, invite, takeover, is_eager } = opening;
+        let Opening { session, bundle, invite, takeover, is_eager } = opening;
+        let program = bundle.program().id();
         if self.runs.values().filter(|run| !run.record.ended).count() >= MAX_SESSIONS {
             return Err(SessionError::Full);
         }
         self.make_room().await?;
         let now = clock::now();
-        let bundle = self.context.bundle(program).await.map_err(library::LibraryError::from)?;
-        let bundle = bundle.filter(|bundle| bundle.complete().is_some()).ok_or(SessionError::NoProgram)?;
+        if bundle.is_removed() {
+            return Err(SessionError::NoProgram);
+        }
         let tickets = self.context.store.tickets().await?;
         let mut unusable = None;
         let usable = |ledger: &Ledger| match ledger.ticket().check(self.context.me(), now) {
@@ -64,6 +67,7 @@ impl Driver {
         let size = bundle.program().size_for(Role::Everyone);
         let host = Host::new(session, ledger.ticket().clone(), manifest.version.clone(), size, takeover);
         self.adopt(session, session::Role::Host(Box::new(host.eager(is_eager))), now);
+        self.has_program(session, bundle);
         let invited = self.input(session, Input::Invite(invite)).await;
         if let Err(error) = invited {
             self.runs.remove(&session);

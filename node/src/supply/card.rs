@@ -4,7 +4,10 @@
 //! right on a card serves the node that it names, and nobody else. For all others a card saves the transfer:
 //! the program is here when the host (whose address is on the card too) invites.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use parlor_proto::{
     identity::PeerId,
@@ -97,11 +100,16 @@ pub async fn write(context: &Context, name: &str, file: &Path) -> Result<Program
 
 /// Takes in a card: the program into the library; the ticket, if this node is its host; the writer into the
 /// address book.
-pub async fn read(context: &Context, file: &Path) -> Result<CardContent, CardError> {
-    let (bundles, from) = (Arc::clone(&context.bundles), file.to_owned());
+pub async fn read(context: &Arc<Context>, file: &Path) -> Result<CardContent, CardError> {
+    let file = file.to_owned();
+    library::to_the_end(context, |context| async move { take_in(&context, file).await }).await
+}
+
+async fn take_in(context: &Context, file: PathBuf) -> Result<CardContent, CardError> {
+    let bundles = Arc::clone(&context.bundles);
     let reading = tokio::task::spawn_blocking(move || {
         let _writing = bundles.writing().map_err(store::bundle::CardError::from)?;
-        read_card(&from, &bundles)
+        read_card(&file, &bundles)
     });
     let (bundle, note) = reading.await.expect("reading a card does not panic")?;
     let note: Note = cbor4ii::serde::from_slice(&note).map_err(|_| CardError::Note)?;

@@ -19,7 +19,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    library, origin,
+    library::{self, LibraryError},
+    origin,
     transfer::{self, Progress, TransferError},
 };
 use crate::{
@@ -47,6 +48,8 @@ pub enum GetError {
     Transfer(#[from] TransferError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -188,6 +191,7 @@ impl Supplies {
                 Err(error) if error.is_final() || error.is_gone() => {
                     let lost = SupplyInput::ReceptionFailed(error.to_string());
                     self.step(&mut supply, lost).await?;
+                    self.context.sweep_soon();
                     return Err(error.into());
                 }
                 Err(error) => return Err(error.into()),
@@ -224,7 +228,11 @@ impl Supplies {
         context.store.put_supply(&mut write, supply).await?;
         if let (Some(ticket), Some(bundle)) = (held, &bundle) {
             let origin = Some(ticket.origin).filter(|origin| *origin != context.me());
-            library::put(context, &mut write, bundle, origin).await?;
+            library::put(context, &mut write, bundle, origin).await.map_err(|error| match error {
+                // As above.
+                LibraryError::Bundle(error) => TransferError::Bundle(error).into(),
+                error => GetError::from(error),
+            })?;
             context.store.add_ledger(&mut write, &Ledger::new(ticket.clone()), now).await?;
         }
         for SupplyOutput::Receipt(item) in outputs {

@@ -10,8 +10,8 @@ use parlor_proto::{identity::PeerId, ids::ProgramId, rights::Ledger, session::Co
 use crate::{
     clock,
     context::{Context, Event},
-    program::{self, ImportError},
-    store::{Bundle, BundleError, LibraryEntry, StoreError, Transaction},
+    program::{self, ImportError, Staged},
+    store::{Bundle, BundleError, LibraryEntry, StoreError, Transaction, bundle::blocking},
 };
 
 /// Why the library cannot do something.
@@ -32,25 +32,73 @@ pub enum LibraryError {
 
 /// Reads a directory or an `.xdc` into the library. `origin` is who supplied it, if not the user.
 pub async fn import_into_library(
-    context: &Context,
+    context: &Arc<Context>,
     path: &Path,
     origin: Option<PeerId>,
 ) -> Result<Arc<Bundle>, LibraryError> {
+    let staged = stage(context, path).await?;
+    install(context, staged, origin).await
+}
+
+/// Reads a directory or an `.xdc`, beside the library. If nobody waits for it any more, what was staged goes away.
+pub(super) async fn stage(context: &Context, path: &Path) -> Result<Staged, LibraryError> {
     let (path, bundles) = (path.to_owned(), Arc::clone(&context.bundles));
-    let import = move || -> Result<Arc<Bundle>, LibraryError> {
+    let staging = tokio::task::spawn_blocking(move || -> Result<Staged, LibraryError> {
         let _writing = bundles.writing()?;
-        Ok(program::import(&path, &bundles)?.install(&bundles)?)
-    };
-    let bundle = tokio::task::spawn_blocking(import).await.expect("an import does not panic")?;
-    note(context, &bundle, origin).await?;
-    Ok(bundle)
+        Ok(program::import(&path, &bundles)?)
+    });
+    staging.await.expect("an import does not panic")
+}
+
+/// Puts what was staged into the library.
+pub(super) async fn install(
+    context: &Arc<Context>,
+    staged: Staged,
+    origin: Option<PeerId>,
+) -> Result<Arc<Bundle>, LibraryError> {
+    to_the_end(context, move |context| async move {
+        let bundles = Arc::clone(&context.bundles);
+        let bundle = blocking(move || staged.install(&bundles)).await?;
+        note(&context, &bundle, origin).await?;
+        Ok(bundle)
+    })
+    .await
+}
+
+/// Runs what puts files into the library and notes them in a task of its own, so that it comes to its end whoever still
+/// waits for it. What it leaves behind when it fails is swept.
+pub(super) async fn to_the_end<T, E, W>(
+    context: &Arc<Context>,
+    work: impl FnOnce(Arc<Context>) -> W,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    W: Future<Output = Result<T, E>> + Send + 'static,
+{
+    let (work, context) = (work(Arc::clone(context)), Arc::clone(context));
+    let task = tokio::spawn(async move {
+        let done = work.await;
+        if done.is_err() {
+            context.sweep_soon();
+        }
+        done
+    });
+    match task.await {
+        Ok(done) => done,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is shutting down, and whoever waits with it.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Notes in the database that a whole bundle is in the library.
-pub async fn note(context: &Context, bundle: &Bundle, origin: Option<PeerId>) -> Result<(), StoreError> {
+pub async fn note(context: &Context, bundle: &Bundle, origin: Option<PeerId>) -> Result<(), LibraryError> {
     let mut write = context.store.write().await?;
     put(context, &mut write, bundle, origin).await?;
-    write.commit().await?;
+    write.commit().await.map_err(StoreError::from)?;
     context.tell(Event::Changed);
     Ok(())
 }
@@ -61,7 +109,11 @@ pub async fn put(
     write: &mut Transaction,
     bundle: &Bundle,
     origin: Option<PeerId>,
-) -> Result<(), StoreError> {
+) -> Result<(), LibraryError> {
+    // Whoever removes it does so before its row goes: it is never a row without files that stays.
+    if bundle.is_removed() {
+        return Err(BundleError::Removed.into());
+    }
     let (program, manifest) = (bundle.program(), bundle.program().manifest());
     let entry = LibraryEntry {
         program: program.id(),
@@ -72,7 +124,7 @@ pub async fn put(
     };
     context.store.put_program(write, &entry).await?;
     match &manifest.pack {
-        Some(pack) => context.store.put_pack(write, program, pack).await,
+        Some(pack) => Ok(context.store.put_pack(write, program, pack).await?),
         None => Ok(()),
     }
 }
@@ -99,18 +151,20 @@ pub fn has_copies_for(ledger: &Ledger, invited: &[Contact]) -> bool {
     u32::try_from(new).is_ok_and(|new| new <= ledger.left())
 }
 
-/// Takes a program and its files out of the library.
+/// Takes a program and its files out of the library. What a crash interrupts is made up for at the next start: the row
+/// says that the program is not kept until its files are gone.
 pub async fn remove(context: &Context, program: ProgramId) -> Result<(), LibraryError> {
     context.store.remove_offers_of(program).await?;
-    context.store.remove_program(program).await?;
+    context.store.keep_program(program, false).await?;
     let bundles = Arc::clone(&context.bundles);
-    tokio::task::spawn_blocking(move || bundles.remove(program)).await.expect("a removal does not panic")?;
+    blocking(move || bundles.remove(program)).await?;
+    context.store.remove_program(program).await?;
     context.tell(Event::Changed);
     Ok(())
 }
 
 /// ST31-33: takes in every directory, `.xdc` and card in `dir`. What cannot be read is logged and left out.
-pub async fn preload(context: &Context, dir: &Path) -> std::io::Result<()> {
+pub async fn preload(context: &Arc<Context>, dir: &Path) -> std::io::Result<()> {
     let mut entries = tokio::fs::read_dir(dir).await?;
     while let Some(entry) = entries.next_entry().await? {
         let path = entry.path();

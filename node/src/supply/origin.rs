@@ -3,7 +3,7 @@
 //! For: publishing, answering catalog queries and supply requests, and deciding who may fetch what. Not for:
 //! the bytes themselves ([`crate::content`]).
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use parlor_proto::{
     billing::{Tariff, TariffError},
@@ -17,7 +17,7 @@ use parlor_proto::{
 };
 
 use super::{
-    library::{LibraryError, import_into_library},
+    library::{self, LibraryError},
     transfer::role_of,
 };
 use crate::{
@@ -106,7 +106,11 @@ pub enum SupplyError {
 }
 
 /// Offers a directory or an `.xdc`, in place of what was offered under the same name.
-pub async fn publish(context: &Context, path: &Path, terms: PublishTerms) -> Result<Offering, PublishError> {
+pub async fn publish(
+    context: &Arc<Context>,
+    path: &Path,
+    terms: PublishTerms,
+) -> Result<Offering, PublishError> {
     let tariff: Tariff = terms.price.as_deref().unwrap_or_default().parse()?;
     // A promise that no node of this version could keep is not made.
     if terms.lease.is_some() {
@@ -125,14 +129,16 @@ pub async fn publish(context: &Context, path: &Path, terms: PublishTerms) -> Res
     if billing.len() > MAX_BILLING_PEERS {
         return Err(PublishError::ManyBilling);
     }
-    let bundle = import_into_library(context, path, None).await?;
-    let manifest = bundle.program().manifest();
+    // What cannot be offered as it is to be is not taken in.
+    let staged = library::stage(context, path).await?;
+    let manifest = staged.program().manifest();
     let copies = restrict(manifest.copies, terms.copies, terms.copies_max)?;
     let name = manifest.name.to_string();
     let known = context.store.offer(&name).await?.is_some();
     if !known && context.store.offers().await?.len() >= MAX_OFFERS {
         return Err(PublishError::Full);
     }
+    let bundle = library::install(context, staged, None).await?;
     let terms = OfferTerms { copies, tariff, lease: None, billing };
     let offer = Offering { name, program: bundle.program().id(), terms };
     context.store.put_offer(&offer).await?;

@@ -7,6 +7,7 @@
 
 mod discard;
 mod ending;
+mod files;
 mod invitations;
 mod past_keys;
 mod rights;

@@ -18,6 +18,7 @@ mod internet;
 mod interop;
 mod javascript;
 mod lan;
+mod leftovers;
 mod links;
 mod order;
 mod outputs;

@@ -20,7 +20,7 @@ use std::{
 };
 
 use parlor_proto::{
-    ids::{ProgramId, SessionId},
+    ids::SessionId,
     program::{AGENT_FILE, HOST_AGENT_FILE},
 };
 use tokio::{sync::mpsc, task::JoinHandle};
@@ -35,7 +35,6 @@ use crate::{
     context::{Context, Event},
     runtime::agent::{LoadError, Readiness, Stopped, limits::Limits},
     store::Bundle,
-    supply::library::LibraryError,
 };
 
 /// How long the node waits, when it stops, for agents to put their state aside.
@@ -162,11 +161,8 @@ impl Driver {
             return;
         }
         let Some(group) = doing.group.clone() else { return };
+        let Some(bundle) = doing.program.clone() else { return };
         let ticket = role.ticket();
-        let Ok(Some(bundle)) = context.bundle(ticket.program).await else {
-            tracing::error!(%session, "the program's files are not where they were");
-            return;
-        };
         let parts: &[Part] = if is_host { &Part::ALL } else { &[Part::Agent] };
         let shared = (Arc::clone(&doing.link), Arc::clone(&doing.is_host));
         let of = (ticket.origin, ticket.name.as_str());
@@ -202,17 +198,14 @@ pub(super) async fn set_up(context: &Context, around: &Around, bundle: &Bundle) 
 pub(super) async fn set_up_host(
     context: &Arc<Context>,
     session: SessionId,
-    program: ProgramId,
+    bundle: &Arc<Bundle>,
 ) -> Result<bool, SessionError> {
-    let bundle = context.bundle(program).await.map_err(LibraryError::from)?;
-    // What is not here, the driver says.
-    let Some(bundle) = bundle.filter(|bundle| bundle.complete().is_some()) else { return Ok(false) };
     let name = bundle.program().manifest().name.as_str().to_owned();
     let shared = (Arc::default(), Arc::new(AtomicBool::new(true)));
-    let origin = context.store.program(program).await?.and_then(|entry| entry.origin);
+    let origin = context.store.program(bundle.program().id()).await?.and_then(|entry| entry.origin);
     let of = (origin.unwrap_or(context.me()), name.as_str());
-    let around = Around::new(session, context, Arc::clone(&bundle), of, shared);
-    set_up(context, &around, &bundle).await.map_err(|error| SessionError::Setup(error.to_string()))
+    let around = Around::new(session, context, Arc::clone(bundle), of, shared);
+    set_up(context, &around, bundle).await.map_err(|error| SessionError::Setup(error.to_string()))
 }
 
 /// A part was stopped for a fault: its user hears why.

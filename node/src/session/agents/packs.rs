@@ -105,7 +105,7 @@ mod tests {
     };
 
     /// Takes in a folder of these files; returns the program's id.
-    async fn import(context: &Context, folder: &Path, files: &[(&str, &str)]) -> ProgramId {
+    async fn import(context: &Arc<Context>, folder: &Path, files: &[(&str, &str)]) -> ProgramId {
         fs::create_dir_all(folder).unwrap();
         for (path, text) in files {
             fs::write(folder.join(path), text).unwrap();

@@ -13,8 +13,9 @@
 //!
 //! The idea: a chunk is verified, written to its place, and then noted; so a node that is killed at any moment
 //! finds at most a chunk that is there and not noted. After a loss of power a noted chunk may not be there,
-//! so what is noted is hashed again at start, until the files were synced and `complete` says that they are.
-//! Nothing but verified chunks is ever read from here. A folder appears and goes by renaming.
+//! so what is noted is hashed again, once, when the bundle is first looked at after a start, unless the files were
+//! synced and `complete` says that they are. From then on the shelf knows what is there, also while nobody uses the
+//! bundle. Nothing but verified chunks is ever read from here. A folder appears and goes by renaming.
 //!
 //! All calls block; call them where blocking is allowed.
 
@@ -48,8 +49,9 @@ use files::FileCache;
 use gate::Gate;
 pub(crate) use gate::Writing;
 use have::HaveFile;
-pub use shelf::Bundles;
 pub(crate) use shelf::finish;
+pub use shelf::{Bundles, Look};
+use tokio::sync::Notify;
 
 const MANIFEST_FILE: &str = "manifest.cbor";
 pub(crate) const FILES_DIR: &str = "files";
@@ -126,21 +128,50 @@ pub struct Bundle {
     program: Program,
     files: FileCache,
     gate: Arc<Gate>,
+    /// The chunks of a copy for everyone.
+    for_everyone: ChunkSet,
     removed: AtomicBool,
     /// Held while the files are synced, which takes long.
     settling: Mutex<()>,
-    state: Mutex<State>,
+    /// Where new chunks are noted; opened when first needed.
+    noted: Mutex<Option<HaveFile>>,
+    /// What is there. The shelf knows it too, and goes on knowing it.
+    state: Arc<Mutex<State>>,
+    /// Told when nobody uses the bundle any more.
+    released: Arc<Notify>,
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        self.released.notify_one();
+    }
 }
 
 #[derive(Debug)]
 struct State {
     have: ChunkSet,
-    /// Where new chunks are noted; opened when first needed.
-    noted: Option<HaveFile>,
+    /// Whose copy all of that is.
+    complete: Option<Role>,
     /// Whose copy was completed and synced.
     settled: Option<Role>,
     /// For whose copy the files were laid out.
     laid_out: Option<Role>,
+}
+
+impl State {
+    /// Notes chunks that are there.
+    fn add(&mut self, chunks: impl IntoIterator<Item = ChunkIndex>, for_everyone: &ChunkSet) {
+        for chunk in chunks {
+            self.have.insert(chunk);
+        }
+        self.complete = if self.have.len() == self.have.universe() {
+            Some(Role::Host)
+        } else if for_everyone.is_subset(&self.have) {
+            Some(Role::Everyone)
+        } else {
+            None
+        };
+    }
 }
 
 impl Bundle {
@@ -159,8 +190,13 @@ impl Bundle {
     /// Whose copy is complete here, if any: the host's has everything.
     #[must_use]
     pub fn complete(&self) -> Option<Role> {
-        let state = self.state();
-        [Role::Host, Role::Everyone].into_iter().find(|role| self.is_complete(&state, *role))
+        self.state().complete
+    }
+
+    /// Whether it was taken off the shelf: no use to note it anywhere.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     /// Opens a file of a complete copy, to read it, and tells its length in bytes.
@@ -259,9 +295,8 @@ impl Bundle {
         self.lay_out(role)?;
         files::sync_all(&self.dir, &self.files, self.program.files_for(role).map(|(_, entry)| entry))?;
         files::write_whole(&self.dir, COMPLETE_FILE, role.to_string().as_bytes())?;
-        let mut state = self.state();
-        state.settled = Some(role);
-        state.noted = None;
+        self.state().settled = Some(role);
+        *self.noted() = None;
         if role == Role::Host {
             let _ = fs::remove_file(self.dir.join(HAVE_FILE));
         }
@@ -270,20 +305,22 @@ impl Bundle {
 
     /// Notes chunks whose bytes were written.
     fn note(&self, chunks: &[ChunkIndex]) -> Result<(), BundleError> {
-        let mut state = self.state();
-        let State { have, noted, .. } = &mut *state;
-        let new: Vec<ChunkIndex> = chunks.iter().copied().filter(|chunk| !have.contains(*chunk)).collect();
+        // Held from the look at what is there: a chunk is noted once.
+        let mut noted = self.noted();
+        let mut new = chunks.to_vec();
+        {
+            let state = self.state();
+            new.retain(|chunk| !state.have.contains(*chunk));
+        }
         if new.is_empty() {
             return Ok(());
         }
-        let noted = match noted {
-            Some(noted) => noted,
+        let file = match &mut *noted {
+            Some(file) => file,
             none => none.insert(HaveFile::open(&self.dir.join(HAVE_FILE))?),
         };
-        noted.append(&new)?;
-        for chunk in new {
-            have.insert(chunk);
-        }
+        file.append(&new)?;
+        self.state().add(new, &self.for_everyone);
         Ok(())
     }
 
@@ -300,8 +337,8 @@ impl Bundle {
         self.read_at(&chunk, bytes).is_ok() && holds(&chunk, bytes)
     }
 
-    fn is_complete(&self, state: &State, role: Role) -> bool {
-        state.settled >= Some(role) || self.program.chunks_for(role).is_subset(&state.have)
+    fn not_removed(&self) -> Result<(), BundleError> {
+        if self.is_removed() { Err(BundleError::Removed) } else { Ok(()) }
     }
 
     /// From here on, something is written.
@@ -310,8 +347,9 @@ impl Bundle {
         self.gate.enter()
     }
 
-    fn not_removed(&self) -> Result<(), BundleError> {
-        if self.removed.load(Ordering::Acquire) { Err(BundleError::Removed) } else { Ok(()) }
+    fn noted(&self) -> MutexGuard<'_, Option<HaveFile>> {
+        // A note that was torn is cut off when it is read.
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

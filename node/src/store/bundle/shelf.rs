@@ -6,8 +6,8 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -16,10 +16,11 @@ use parlor_proto::{
     program::{CHUNK_SIZE, ChunkSet, MAX_MANIFEST_SIZE, Program, Role},
 };
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use super::{
     Bundle, BundleError, COMPLETE_FILE, FILES_DIR, FileCache, Gate, HAVE_FILE, MANIFEST_FILE, State, Writing,
-    files::{sync_all, write_whole},
+    files::{sync, sync_all, write_whole},
     have,
 };
 
@@ -30,21 +31,50 @@ const STAGING_PREFIX: &str = ".staging-";
 const TRASH_PREFIX: &str = ".trash-";
 
 /// One bundle as the shelf knows it; locked while it is loaded, made or removed.
-type Place = Arc<Mutex<Weak<Bundle>>>;
+#[derive(Debug, Default)]
+struct Place {
+    bundle: Weak<Bundle>,
+    /// When it was handed out last, as the shelf counts.
+    handed_out: u64,
+}
+
+/// Which bundles are on the shelf at one moment: see [`Bundles::remove_idle`].
+#[derive(Debug)]
+pub struct Look {
+    at: u64,
+    /// Those that nobody uses.
+    pub idle: Vec<ProgramId>,
+    /// Those that somebody uses.
+    pub used: Vec<ProgramId>,
+}
 
 /// The folder of all bundles. There is one [`Bundle`] at a time for each program.
 #[derive(Debug)]
 pub struct Bundles {
     root: PathBuf,
-    places: Mutex<HashMap<ProgramId, Place>>,
+    places: Mutex<HashMap<ProgramId, Arc<Mutex<Place>>>>,
     gate: Arc<Gate>,
+    /// What is there of each bundle that was looked at.
+    known: Mutex<HashMap<ProgramId, Arc<Mutex<State>>>>,
+    /// Counts what is handed out.
+    clock: AtomicU64,
+    released: Arc<Notify>,
+    /// Chunks that were read again to see whether they are there.
+    rehashed: AtomicU64,
+    /// Bundles that were loaded.
+    loaded: AtomicU64,
 }
 
 impl Bundles {
-    /// Opens the folder, making it if it is not there, and clears away what a killed node left half done.
+    /// Opens the folder, making it if it is not there, clears away what a killed node left half done, and looks at the
+    /// copies that were completed.
     pub fn open(root: &Path) -> Result<Self, BundleError> {
         let failed = |source| BundleError::io(root, source);
-        fs::create_dir_all(root).map_err(failed)?;
+        if !root.is_dir() {
+            fs::create_dir_all(root).map_err(failed)?;
+            let parent = root.parent().filter(|parent| !parent.as_os_str().is_empty());
+            parent.map_or(Ok(()), sync)?;
+        }
         for entry in fs::read_dir(root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
@@ -54,7 +84,24 @@ impl Bundles {
                 fs::remove_dir_all(&path).map_err(|source| BundleError::io(&path, source))?;
             }
         }
-        Ok(Self { root: root.to_owned(), places: Mutex::default(), gate: Arc::default() })
+        let shelf = Self {
+            root: root.to_owned(),
+            places: Mutex::default(),
+            gate: Arc::default(),
+            known: Mutex::default(),
+            clock: AtomicU64::default(),
+            released: Arc::default(),
+            rehashed: AtomicU64::default(),
+            loaded: AtomicU64::default(),
+        };
+        for id in shelf.list()? {
+            if read_marker(&shelf.dir(id)).is_some()
+                && let Err(error) = shelf.get(id)
+            {
+                tracing::warn!(%id, %error, "a program cannot be used");
+            }
+        }
+        Ok(shelf)
     }
 
     /// The folder.
@@ -75,23 +122,22 @@ impl Bundles {
         Ok(ids)
     }
 
-    /// The bundle of a program, if anything of it is here. What a killed node noted is hashed again.
+    /// Whose copy of a program is complete here, as far as is known; what a killed node left is not known before
+    /// somebody gets it. Does not block.
+    #[must_use]
+    pub fn complete(&self, id: ProgramId) -> Option<Role> {
+        let known = lock(&self.known).get(&id).cloned();
+        known.and_then(|state| lock(&state).complete)
+    }
+
+    /// The bundle of a program, if anything of it is here. What a killed node noted is hashed again, once.
     pub fn get(&self, id: ProgramId) -> Result<Option<Arc<Bundle>>, BundleError> {
-        let dir = self.dir(id);
-        if !dir.is_dir() {
+        if !self.dir(id).is_dir() {
+            // Somebody may have taken it away behind the node's back.
+            lock(&self.known).remove(&id);
             return Ok(None);
         }
-        self.at(id, |place| {
-            if let Some(bundle) = place.upgrade() {
-                return Ok(Some(bundle));
-            }
-            if !dir.is_dir() {
-                return Ok(None);
-            }
-            let bundle = Arc::new(load(dir, id, &self.gate)?);
-            *place = Arc::downgrade(&bundle);
-            Ok(Some(bundle))
-        })
+        self.at(id, |place| self.look(id, place))
     }
 
     /// The bundle of a program; if nothing of it is here, a new one without chunks.
@@ -103,7 +149,6 @@ impl Bundles {
             Err(BundleError::Damaged { .. }) => drop(self.remove(program.id())?),
             Err(error) => return Err(error),
         }
-        let _writing = self.writing()?;
         let staging = self.staging()?;
         prepare(staging.path(), program)?;
         self.install(staging, program)
@@ -117,48 +162,70 @@ impl Bundles {
             .map_err(|source| BundleError::io(&self.root, source))
     }
 
-    /// Puts a folder that was made ready (see [`finish`]) into its place. If there is one already that has
-    /// as much, that one stays; one that has less goes.
+    /// Puts a folder that was made ready (see [`finish`]) into its place, for good: whoever notes afterwards that the
+    /// program is here finds it after a loss of power. If there is one already that has as much, that one stays; one that
+    /// has less goes.
     pub(crate) fn install(&self, staging: TempDir, program: &Program) -> Result<Arc<Bundle>, BundleError> {
-        let new = load(staging.path().to_owned(), program.id(), &self.gate)?;
-        if let Ok(Some(old)) = self.get(program.id())
-            && new.have().is_subset(&old.have())
-        {
-            return Ok(old);
-        }
+        let (id, dir) = (program.id(), self.dir(program.id()));
+        let new = self.load(staging.path().to_owned(), id)?;
+        let new = lock(&new.state).have.clone();
         let _writing = self.writing()?;
-        self.remove(program.id())?;
-        let dir = self.dir(program.id());
-        self.at(program.id(), |place| {
+        self.at(id, |place| {
+            if let Ok(Some(old)) = self.look(id, place)
+                && new.is_subset(&lock(&old.state).have)
+            {
+                return Ok(old);
+            }
+            let trash = self.take_away(id, place)?;
             fs::rename(staging.path(), &dir).map_err(|source| BundleError::io(&dir, source))?;
             // Renamed: nothing is left to delete.
             let _ = staging.keep();
-            let bundle = Arc::new(load(dir.clone(), program.id(), &self.gate)?);
-            *place = Arc::downgrade(&bundle);
-            Ok(bundle)
+            sync(&self.root)?;
+            trash.map_or(Ok(()), |trash| delete(&trash))?;
+            self.look(id, place)?.ok_or(BundleError::Removed)
         })
     }
 
     /// Removes whatever is here of a program; says whether there was anything. Who still uses the bundle
     /// gets [`BundleError::Removed`].
     pub fn remove(&self, id: ProgramId) -> Result<bool, BundleError> {
-        let dir = self.dir(id);
-        if !dir.is_dir() {
-            return Ok(false);
-        }
-        let _writing = self.writing()?;
-        let trash = self.at(id, |place| {
-            let trash = self.root.join(format!("{TRASH_PREFIX}{id}-{:016x}", rand::random::<u64>()));
-            fs::rename(&dir, &trash).map_err(|source| BundleError::io(&dir, source))?;
-            if let Some(bundle) = place.upgrade() {
-                bundle.removed.store(true, Ordering::Release);
-            }
-            *place = Weak::new();
-            Ok(trash)
-        })?;
-        lock(&self.places).retain(|_, place| Arc::strong_count(place) > 1 || lock(place).strong_count() > 0);
-        fs::remove_dir_all(&trash).map_err(|source| BundleError::io(&trash, source))?;
-        Ok(true)
+        self.remove_if(id, |_| true)
+    }
+
+    /// Which bundles are here now, and which of them are in use.
+    pub fn look_around(&self) -> Result<Look, BundleError> {
+        // Whatever is handed out from here on is not idle.
+        let at = self.clock.fetch_add(1, Ordering::SeqCst);
+        let is_idle = |id: &ProgramId| {
+            let place = lock(&self.places).get(id).cloned();
+            // Locked: somebody is at it.
+            place.is_none_or(|place| place.try_lock().is_ok_and(|place| place.bundle.strong_count() == 0))
+        };
+        let (idle, used) = self.list()?.into_iter().partition(is_idle);
+        Ok(Look { at, idle, used })
+    }
+
+    /// Removes a bundle, unless somebody has used it since that look; says whether it did. So whatever is noted of a
+    /// bundle while it is used can be read in between, and counts.
+    pub fn remove_idle(&self, id: ProgramId, since: &Look) -> Result<bool, BundleError> {
+        self.remove_if(id, |place| place.bundle.strong_count() == 0 && place.handed_out <= since.at)
+    }
+
+    /// Returns once somebody has stopped using a bundle, now or since the last call.
+    pub async fn released(&self) {
+        self.released.notified().await;
+    }
+
+    /// Chunks that were read again, since the shelf was opened, to see whether they are there.
+    #[must_use]
+    pub fn rehashed(&self) -> u64 {
+        self.rehashed.load(Ordering::Relaxed)
+    }
+
+    /// Bundles that were loaded since the shelf was opened.
+    #[must_use]
+    pub fn loaded(&self) -> u64 {
+        self.loaded.load(Ordering::Relaxed)
     }
 
     /// To be held while something is put together in [`Self::staging`].
@@ -179,16 +246,107 @@ impl Bundles {
     fn at<T>(
         &self,
         id: ProgramId,
-        work: impl FnOnce(&mut Weak<Bundle>) -> Result<T, BundleError>,
+        work: impl FnOnce(&mut Place) -> Result<T, BundleError>,
     ) -> Result<T, BundleError> {
         // The list is unlocked before the place is locked: hashing one bundle must not stop all others.
         let place = lock(&self.places).entry(id).or_default().clone();
         let mut place = lock(&place);
         work(&mut place)
     }
+
+    /// Hands out the bundle at its place.
+    fn look(&self, id: ProgramId, place: &mut Place) -> Result<Option<Arc<Bundle>>, BundleError> {
+        let dir = self.dir(id);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        place.handed_out = self.clock.fetch_add(1, Ordering::SeqCst) + 1;
+        if let Some(bundle) = place.bundle.upgrade() {
+            return Ok(Some(bundle));
+        }
+        let bundle = Arc::new(self.load(dir, id)?);
+        lock(&self.known).insert(id, Arc::clone(&bundle.state));
+        place.bundle = Arc::downgrade(&bundle);
+        Ok(Some(bundle))
+    }
+
+    fn remove_if(&self, id: ProgramId, may: impl FnOnce(&Place) -> bool) -> Result<bool, BundleError> {
+        if !self.dir(id).is_dir() {
+            return Ok(false);
+        }
+        let _writing = self.writing()?;
+        let trash = self.at(id, |place| if may(place) { self.take_away(id, place) } else { Ok(None) })?;
+        let mut places = lock(&self.places);
+        // Nobody else can be at it, or about to be.
+        let is_left = |place: &Arc<Mutex<Place>>| Arc::strong_count(place) == 1;
+        if trash.is_some() && places.get(&id).is_some_and(is_left) {
+            places.remove(&id);
+        }
+        drop(places);
+        trash.map_or(Ok(false), |trash| delete(&trash).map(|()| true))
+    }
+
+    /// Takes a bundle from its place; returns where it lies to be deleted, if there was any.
+    fn take_away(&self, id: ProgramId, place: &mut Place) -> Result<Option<PathBuf>, BundleError> {
+        let dir = self.dir(id);
+        if !dir.is_dir() {
+            return Ok(None);
+        }
+        let trash = self.root.join(format!("{TRASH_PREFIX}{id}-{:016x}", rand::random::<u64>()));
+        fs::rename(&dir, &trash).map_err(|source| BundleError::io(&dir, source))?;
+        if let Some(bundle) = place.bundle.upgrade() {
+            bundle.removed.store(true, Ordering::Release);
+        }
+        place.bundle = Weak::new();
+        lock(&self.known).remove(&id);
+        Ok(Some(trash))
+    }
+
+    /// Loads what lies in a folder. A copy that turns out to be whole is settled.
+    fn load(&self, dir: PathBuf, id: ProgramId) -> Result<Bundle, BundleError> {
+        // What is noted may have to be noted anew.
+        let _writing = self.writing()?;
+        self.loaded.fetch_add(1, Ordering::Relaxed);
+        let program = Program::decode_expecting(read_manifest(&dir)?, id)
+            .map_err(|source| BundleError::Damaged { id, source })?;
+        let known = lock(&self.known).get(&id).cloned().filter(|_| dir == self.dir(id));
+        let files = FileCache::new(dir.join(FILES_DIR));
+        let for_everyone = program.chunks_for(Role::Everyone);
+        let is_known = known.is_some();
+        let state = known.unwrap_or_else(|| {
+            let have = ChunkSet::empty(program.chunk_count());
+            Arc::new(Mutex::new(State { have, complete: None, settled: None, laid_out: None }))
+        });
+        let bundle = Bundle {
+            dir,
+            program,
+            files,
+            gate: Arc::clone(&self.gate),
+            for_everyone,
+            removed: AtomicBool::new(false),
+            settling: Mutex::new(()),
+            noted: Mutex::default(),
+            state,
+            released: Arc::clone(&self.released),
+        };
+        if !is_known {
+            self.rehashed.fetch_add(find_chunks(&bundle)?, Ordering::Relaxed);
+        }
+        if bundle.complete().is_some()
+            && let Err(error) = bundle.settle()
+        {
+            // It is whole all the same; the next to look at it tries again.
+            tracing::warn!(%id, %error, "a whole program could not be synced to disk");
+        }
+        Ok(bundle)
+    }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn delete(trash: &Path) -> Result<(), BundleError> {
+    fs::remove_dir_all(trash).map_err(|source| BundleError::io(trash, source))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -207,33 +365,26 @@ pub(crate) fn finish(dir: &Path, program: &Program) -> Result<(), BundleError> {
     write_whole(dir, COMPLETE_FILE, Role::Host.to_string().as_bytes())
 }
 
-fn load(dir: PathBuf, id: ProgramId, gate: &Arc<Gate>) -> Result<Bundle, BundleError> {
-    // What is noted may have to be noted anew.
-    let _writing = gate.enter()?;
-    let program = Program::decode_expecting(read_manifest(&dir)?, id)
-        .map_err(|source| BundleError::Damaged { id, source })?;
-    let files = FileCache::new(dir.join(FILES_DIR));
-    let marked = read_marker(&dir);
-    let settled = marked.filter(|role| all_there(&files, &program, *role));
+/// Finds out which chunks of a bundle are there: those of a copy that was completed, if all of its files are, and those
+/// that were noted, as far as they hold. Returns how many it had to read.
+fn find_chunks(bundle: &Bundle) -> Result<u64, BundleError> {
+    let program = &bundle.program;
+    let marked = read_marker(&bundle.dir);
+    let settled = marked.filter(|role| all_there(&bundle.files, program, *role));
     let nothing = ChunkSet::empty(program.chunk_count());
     let chunks_of = |role: Option<Role>| role.map_or(nothing.clone(), |role| program.chunks_for(role));
     let sure = chunks_of(settled);
+    {
+        let mut state = bundle.state();
+        state.settled = settled;
+        state.laid_out = settled;
+        state.add(sure.iter(), &bundle.for_everyone);
+    }
 
-    let (noted, mut exact) = have::read(&dir.join(HAVE_FILE), program.chunk_count());
+    let (noted, mut exact) = have::read(&bundle.dir.join(HAVE_FILE), program.chunk_count());
     let mut candidates = chunks_of(marked);
     candidates.insert_all(&noted);
     candidates.remove_all(&sure);
-
-    let state = State { have: sure, noted: None, settled, laid_out: settled };
-    let bundle = Bundle {
-        dir,
-        program,
-        files,
-        gate: Arc::clone(gate),
-        removed: AtomicBool::new(false),
-        settling: Mutex::new(()),
-        state: Mutex::new(state),
-    };
     if !candidates.is_empty() {
         let mut buffer = Box::new([0; CHUNK_SIZE as usize]);
         let mut found = candidates.clone();
@@ -241,16 +392,17 @@ fn load(dir: PathBuf, id: ProgramId, gate: &Arc<Gate>) -> Result<Bundle, BundleE
             found.remove(chunk);
         });
         exact &= found == noted;
-        bundle.state().have.insert_all(&found);
+        bundle.state().add(found.iter(), &bundle.for_everyone);
         if !exact {
             write_whole(&bundle.dir, HAVE_FILE, &have::contents(&found))?;
         }
     }
+
     if marked.is_some() && settled.is_none() {
         let path = bundle.dir.join(COMPLETE_FILE);
         fs::remove_file(&path).map_err(|source| BundleError::io(&path, source))?;
     }
-    Ok(bundle)
+    Ok(candidates.len().into())
 }
 
 fn read_manifest(dir: &Path) -> Result<Vec<u8>, BundleError> {

@@ -10,6 +10,7 @@ use super::{
     testing::{Sample, SmallDisk},
     *,
 };
+use crate::whole_file;
 
 fn write(
     bundle: &Bundle,
@@ -104,14 +105,15 @@ fn a_killed_node_finds_what_it_noted_if_it_holds() {
     drop(bundle);
     let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
     assert_eq!(bundle.complete(), Some(Role::Host));
-    assert_eq!(have::read(&dir.join(HAVE_FILE), 11), (ChunkSet::full(11), true));
+    assert!(dir.join(COMPLETE_FILE).exists() && !dir.join(HAVE_FILE).exists(), "settled");
 }
 
 #[test]
 fn every_place_where_a_note_can_be_torn_is_survived() {
     let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(5));
-    let shelf = Bundles::open(root.path()).unwrap();
-    let bundle = shelf.create(&sample.program).unwrap();
+    // What is known of a bundle is known as long as its shelf is open.
+    let shelf = || Bundles::open(root.path()).unwrap();
+    let bundle = shelf().create(&sample.program).unwrap();
     bundle.lay_out(Role::Everyone).unwrap();
     write(&bundle, &sample, 0..3).unwrap();
     drop(bundle);
@@ -119,12 +121,12 @@ fn every_place_where_a_note_can_be_torn_is_survived() {
     let whole = fs::read(&path).unwrap();
     for cut in 0..=whole.len() {
         fs::write(&path, &whole[..cut]).unwrap();
-        let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
+        let bundle = shelf().get(sample.program.id()).unwrap().unwrap();
         let known = cut.saturating_sub(8) / 4;
         assert_eq!(bundle.have().len() as usize, known, "cut at {cut}");
         write(&bundle, &sample, [3]).unwrap();
         drop(bundle);
-        let again = shelf.get(sample.program.id()).unwrap().unwrap();
+        let again = shelf().get(sample.program.id()).unwrap().unwrap();
         assert_eq!(again.have().len() as usize, known + 1, "cut at {cut}");
     }
 }
@@ -170,6 +172,8 @@ fn a_members_copy_becomes_the_hosts() {
     write(&bundle, &sample, 5..6).unwrap();
     drop(bundle);
     // Killed on the way: the member's part is sure, the host's is hashed again.
+    let shelf = Bundles::open(root.path()).unwrap();
+    assert_eq!(shelf.rehashed(), 1);
     let bundle = shelf.get(sample.program.id()).unwrap().unwrap();
     assert_eq!((bundle.complete(), bundle.have().len()), (Some(Role::Everyone), 6));
     write(&bundle, &sample, 6..7).unwrap();
@@ -373,4 +377,90 @@ fn a_bad_card_leaves_nothing() {
         assert_eq!(fs::read_dir(other.root()).unwrap().count(), 0, "flip at {at}");
     }
     check(b"not a zip at all", "text");
+}
+
+#[test]
+fn a_whole_copy_that_was_never_settled_is_hashed_once_and_settled() {
+    let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(6));
+    for role in [Role::Everyone, Role::Host] {
+        let id = sample.program.id();
+        let bundle = Bundles::open(root.path()).unwrap().create(&sample.program).unwrap();
+        bundle.lay_out(role).unwrap();
+        let chunks = sample.program.chunks_for(role);
+        write(&bundle, &sample, chunks.iter().map(|chunk| chunk.0)).unwrap();
+        // Killed between the last chunk and the marker.
+        drop(bundle);
+
+        let shelf = Bundles::open(root.path()).unwrap();
+        for look in 0..3 {
+            assert_eq!(shelf.get(id).unwrap().unwrap().complete(), Some(role));
+            assert_eq!(shelf.complete(id), Some(role));
+            let hashed = if role == Role::Host { 2 } else { chunks.len() };
+            assert_eq!(shelf.rehashed(), u64::from(hashed), "look {look}");
+        }
+        let shelf = Bundles::open(root.path()).unwrap();
+        assert_eq!((shelf.complete(id), shelf.rehashed()), (Some(role), 0), "known before anybody looks");
+    }
+}
+
+#[test]
+fn what_is_known_of_a_bundle_outlives_its_use() {
+    let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(6));
+    let (id, shelf) = (sample.program.id(), Bundles::open(root.path()).unwrap());
+    let bundle = shelf.create(&sample.program).unwrap();
+    bundle.lay_out(Role::Everyone).unwrap();
+    write(&bundle, &sample, [0, 3]).unwrap();
+    drop(bundle);
+    for _ in 0..3 {
+        assert_eq!(ranges(&shelf.get(id).unwrap().unwrap().have()), [0..1, 3..4]);
+    }
+    assert_eq!((shelf.rehashed(), shelf.complete(id)), (0, None));
+
+    write(&shelf.get(id).unwrap().unwrap(), &sample, 0..5).unwrap();
+    assert_eq!(shelf.complete(id), Some(Role::Everyone));
+    let loaded = shelf.loaded();
+    assert_eq!((0..9).map(|_| shelf.complete(id)).max(), Some(Some(Role::Everyone)));
+    assert_eq!(shelf.loaded(), loaded, "nothing is loaded to know that");
+    shelf.remove(id).unwrap();
+    assert_eq!(shelf.complete(id), None);
+}
+
+#[test]
+fn what_nobody_uses_can_be_removed_and_what_was_used_meanwhile_cannot() {
+    let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(4));
+    let (id, shelf) = (sample.program.id(), Bundles::open(root.path()).unwrap());
+    let bundle = shelf.create(&sample.program).unwrap();
+    let look = shelf.look_around().unwrap();
+    assert_eq!((&look.idle[..], &look.used[..]), (&[][..], &[id][..]));
+    assert!(!shelf.remove_idle(id, &look).unwrap());
+
+    // Let go of after the look: whoever had it may have noted it meanwhile.
+    drop(bundle);
+    let look = shelf.look_around().unwrap();
+    assert_eq!((&look.idle[..], &look.used[..]), (&[id][..], &[][..]));
+    drop(shelf.get(id).unwrap().unwrap());
+    assert!(!shelf.remove_idle(id, &look).unwrap(), "it was used since the look");
+    let look = shelf.look_around().unwrap();
+    let bundle = shelf.get(id).unwrap();
+    assert!(!shelf.remove_idle(id, &look).unwrap(), "it is in use");
+
+    drop(bundle);
+    let look = shelf.look_around().unwrap();
+    assert!(shelf.remove_idle(id, &look).unwrap());
+    assert!(!shelf.remove_idle(id, &look).unwrap());
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    // The next one of the same program is not what that look saw.
+    drop(shelf.create(&sample.program).unwrap());
+    assert!(!shelf.remove_idle(id, &look).unwrap());
+}
+
+#[test]
+fn a_bundle_is_in_its_place_for_good_before_it_is_handed_out() {
+    let (root, sample) = (tempfile::tempdir().unwrap(), Sample::of_chunks(4));
+    let shelf = Bundles::open(root.path()).unwrap();
+    whole_file::tests::take_synced();
+    drop(shelf.create(&sample.program).unwrap());
+    let synced = whole_file::tests::take_synced();
+    let in_place = (root.path().to_owned(), vec![sample.program.id().to_string()]);
+    assert_eq!(synced.last(), Some(&in_place), "{synced:#?}");
 }
