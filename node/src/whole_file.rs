@@ -30,7 +30,6 @@ pub(crate) enum Existing {
     /// It is replaced.
     Replace,
     /// It stays, and nothing is written ([`io::ErrorKind::AlreadyExists`]).
-    #[allow(dead_code, reason = "for callers who are to ask their user first")]
     Keep,
 }
 

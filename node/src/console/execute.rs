@@ -418,8 +418,7 @@ async fn ticket(node: &Node, command: TicketCommand) -> Result<Value, CommandErr
             let held = tickets.iter().find(|held| hash(held) == wanted);
             let held = held.ok_or(CommandError::NoSuchTicket(ticket))?;
             if let Some(file) = &cose {
-                spare_file(file, force)?;
-                write_file(file, held.ledger.ticket().bytes()).await?;
+                write_file(file, held.ledger.ticket().bytes(), force).await?;
             }
             let mut shown = show_ticket(held);
             if let Some(file) = cose {
@@ -445,19 +444,23 @@ fn show_ticket(held: &HeldTicket) -> Value {
 }
 
 /// A file that is there already is replaced only by somebody who says so.
-pub(super) fn spare_file(file: &Path, force: bool) -> Result<(), CommandError> {
+fn spare_file(file: &Path, force: bool) -> Result<(), CommandError> {
     match force || file.symlink_metadata().is_err() {
         true => Ok(()),
         false => Err(CommandError::Exists(file.display().to_string())),
     }
 }
 
-/// Writes a user's file, whole or not at all.
-pub(super) async fn write_file(file: &Path, bytes: &[u8]) -> Result<(), CommandError> {
-    let failed = |error| CommandError::File(file.display().to_string(), error);
+/// Writes a user's file, whole or not at all; `force`: also in the place of one that is there.
+pub(super) async fn write_file(file: &Path, bytes: &[u8], force: bool) -> Result<(), CommandError> {
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => CommandError::Exists(file.display().to_string()),
+        _ => CommandError::File(file.display().to_string(), error),
+    };
+    let existing = if force { Existing::Replace } else { Existing::Keep };
     let (to, bytes) = (file.to_owned(), bytes.to_vec());
     let writing = tokio::task::spawn_blocking(move || {
-        whole_file::write(&to, &bytes, Readers::AsUsual, Existing::Replace)
+        whole_file::write(&to, &bytes, Readers::AsUsual, existing)
     });
     writing.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended))).map_err(failed)
 }

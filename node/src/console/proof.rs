@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::{
     CommandError, ProofCommand,
-    execute::{NotUnique, spare_file, unique, write_file},
+    execute::{NotUnique, unique, write_file},
 };
 use crate::{Node, clock, store::Cheat};
 
@@ -30,8 +30,7 @@ pub(super) async fn proof(node: &Node, command: ProofCommand) -> Result<Value, C
                 NotUnique::Many => CommandError::Ambiguous(proof.clone()),
                 NotUnique::Short => CommandError::Short(proof.clone()),
             })?;
-            spare_file(&file, force)?;
-            write_file(&file, &kept[id].proof.encode()).await?;
+            write_file(&file, &kept[id].proof.encode(), force).await?;
             json!({"proof": id, "file": file})
         }
         ProofCommand::Check { file } => {

@@ -2,7 +2,8 @@
 //!
 //! The socket is its owner's alone (mode 0600). The port can be reached by every page in
 //! the user's browser, so that it asks for a token that only the console's address carries, accepts no other
-//! `Host` than its own (DNS rebinding), and answers no page of another origin.
+//! `Host` than its own (DNS rebinding), and answers no page of another origin. The token is of one start: a page that is
+//! left open shows it to whoever listens there once the node is gone.
 
 use std::{convert::Infallible, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc};
 
@@ -56,7 +57,8 @@ pub enum ConsoleError {
 
 struct Guard {
     token: String,
-    hosts: [String; 2],
+    /// By number alone: what is called `localhost` may be somebody else's port of the same number, on the other loopback.
+    host: String,
 }
 
 /// Serves the control API on the home's Unix socket, until `stop`.
@@ -89,8 +91,7 @@ impl Console {
         let listen = |error| ConsoleError::Listen(wanted, error);
         let listener = TcpListener::bind(wanted).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let hosts = [address.to_string(), format!("localhost:{}", address.port())];
-        let guard = Arc::new(Guard { token: token.clone(), hosts });
+        let guard = Arc::new(Guard { token: token.clone(), host: address.to_string() });
         let app = Router::new()
             .route("/control", post(control))
             .layer(middleware::from_fn_with_state(Arc::clone(&guard), with_token))
@@ -134,7 +135,7 @@ async fn control(State(node): State<Arc<Node>>, Json(command): Json<Command>) ->
 
 async fn own_host(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if !host.is_some_and(|host| guard.hosts.iter().any(|own| own == host)) {
+    if host.is_none_or(|host| host != guard.host) {
         return StatusCode::MISDIRECTED_REQUEST.into_response();
     }
     let mut response = next.run(request).await;
@@ -160,7 +161,7 @@ async fn with_token(State(guard): State<Arc<Guard>>, request: Request, next: Nex
 fn is_own_origin(headers: &HeaderMap, guard: &Guard) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
     let host = origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://"));
-    host.is_some_and(|host| guard.hosts.iter().any(|own| own == host))
+    host.is_some_and(|host| host == guard.host)
 }
 
 fn has_token(headers: &HeaderMap, guard: &Guard) -> bool {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod console;
 mod discard;
 mod ending;
 mod files;

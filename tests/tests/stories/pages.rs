@@ -1,11 +1,22 @@
 //! What pages post reaches everybody, once, whatever it is and whatever happens to the node.
 
-use parlor_tests::{cast::Cast, node::Node, page::Page, programs::example, wait_until, watch::Watch};
+use std::{fs, path::PathBuf};
+
+use parlor_tests::{cast::Cast, node::Node, page::Page, wait_until, watch::Watch};
 use serde_json::{Value, json};
 
 /// How many answers a page has when its node is killed; sixteen more updates are on their way then.
 const MOMENTS: [usize; 5] = [1, 2, 5, 17, 38];
 const POSTS: usize = 40;
+
+/// A program that is nothing but a page: what is posted is shown as it is.
+fn plain(cast: &Cast) -> PathBuf {
+    let folder = cast.world.file("plain");
+    fs::create_dir(&folder).expect("a folder");
+    fs::write(folder.join("index.html"), "<h1>Nothing but a page</h1>").expect("a file");
+    fs::write(folder.join("manifest.toml"), "name = \"plain\"\n").expect("a file");
+    folder
+}
 
 fn numbered(page: &mut Page, round: usize) {
     for n in 0..POSTS {
@@ -22,7 +33,7 @@ fn hears_once(watch: &Watch, wanted: &[String]) {
 #[test]
 fn a_page_posts_forty_and_its_node_is_killed() {
     let mut cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("duel"));
+    let session = cast.run(&plain(&cast));
     let mut wanted = Vec::new();
     for (round, answers) in MOMENTS.into_iter().enumerate() {
         let mut page = Page::new(round as u8);
@@ -45,7 +56,7 @@ fn a_page_posts_forty_and_its_node_is_killed() {
 #[test]
 fn a_page_posts_through_suspensions() {
     let cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("duel"));
+    let session = cast.run(&plain(&cast));
     let mut page = Page::new(1);
     numbered(&mut page, 0);
     for answers in [1, 9, 20] {
@@ -67,7 +78,7 @@ fn a_page_posts_through_suspensions() {
 #[test]
 fn whatever_a_page_posts_everybody_goes_on_watching() {
     let cast = Cast::gather(&["ann", "ben"]);
-    let session = cast.run(&example("duel"));
+    let session = cast.run(&plain(&cast));
     let all: Vec<&Node> = [&cast.host].into_iter().chain(&cast.members).collect();
     let watches: Vec<_> = all.iter().map(|node| node.watch(&session)).collect();
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
@@ -115,7 +126,7 @@ fn whatever_a_page_posts_everybody_goes_on_watching() {
 #[test]
 fn a_script_that_sends_again_under_its_key_has_sent_once() {
     let mut cast = Cast::gather(&["ann"]);
-    let session = cast.run(&example("duel"));
+    let session = cast.run(&plain(&cast));
     let send = |node: &Node, key: &str| node.run(&["send", &session, "backup done", "--key", key]);
     let first = send(&cast.members[0], "monday");
     assert_eq!(send(&cast.members[0], "monday"), first);

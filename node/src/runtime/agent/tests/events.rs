@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 
 use super::{
-    super::{Content, Event, Limits, NotWritten, Readiness, Stopped, Update},
+    super::{Content, Event, Limits, NotWritten, Readiness, Stopped, Update, Upon},
     Stage, fate,
     guest::{ECHO, SPIN, agent, echo},
     input, patient,
@@ -69,6 +69,22 @@ async fn state_goes_out_and_comes_back_in() {
 
     let _agent = stage.start_with(&component, patient(), Some(&suspended.state)).await;
     assert_eq!(stage.line().await, "remember me");
+}
+
+#[tokio::test]
+async fn what_is_posted_upon_an_update_is_named_by_it() {
+    let stage = Stage::new();
+    let says = "(drop (call $say (i32.const 1024) (i32.const 2)))";
+    let component =
+        agent(&[("extra", r#"(data (i32.const 1024) "{}")"#), ("update", &says.repeat(2)), ("input", says)]);
+    let agent = stage.start(&component, patient()).await;
+    for event in [update(7), input(""), update(9)] {
+        agent.tell(event).await.unwrap();
+    }
+    agent.suspend().await.unwrap();
+    let upon = |serial, nth| Some(Upon { serial, nth });
+    let wanted = [upon(7, 0), upon(7, 1), None, upon(9, 0), upon(9, 1)];
+    assert_eq!(*stage.room.upon.lock().unwrap(), wanted);
 }
 
 #[tokio::test]

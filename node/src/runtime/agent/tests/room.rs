@@ -20,6 +20,8 @@ pub(super) struct Room {
     lines: mpsc::UnboundedSender<String>,
     pub(super) sent: AtomicUsize,
     pub(super) posted: Mutex<Vec<Content>>,
+    /// Upon what, each of them.
+    pub(super) upon: Mutex<Vec<Option<Upon>>>,
     kept: Mutex<BTreeMap<String, Vec<u8>>>,
     pub(super) file: Option<PathBuf>,
     /// Each has that file too.
@@ -33,20 +35,8 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<String>) {
         let (lines, written) = mpsc::unbounded_channel();
-        let (sent, posted, kept, packs) = Default::default();
-        (
-            Self {
-                lines,
-                sent,
-                posted,
-                kept,
-                file: None,
-                packs,
-                is_stuck: false,
-                is_full: AtomicBool::default(),
-            },
-            written,
-        )
+        let (sent, posted, upon, kept, packs, is_full) = Default::default();
+        (Self { lines, sent, posted, upon, kept, file: None, packs, is_stuck: false, is_full }, written)
     }
 
     pub(super) fn bytes_kept(&self) -> usize {
@@ -68,7 +58,7 @@ impl Surroundings for Room {
         Ok(())
     }
 
-    fn post(&self, content: Content, _: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>> {
+    fn post(&self, content: Content, upon: Option<Upon>) -> BoxFuture<'_, Result<(), SayError>> {
         async move {
             if self.is_stuck {
                 std::future::pending::<()>().await;
@@ -77,6 +67,7 @@ impl Surroundings for Room {
                 return Err(SayError::NotWritten);
             }
             self.posted.lock().unwrap().push(content);
+            self.upon.lock().unwrap().push(upon);
             Ok(())
         }
         .boxed()
