@@ -24,7 +24,10 @@ mod wishes;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -65,6 +68,8 @@ pub struct Sessions {
     commands: mpsc::Sender<Command>,
     groups: Groups,
     context: Arc<Context>,
+    /// The driver was asked to end.
+    is_stopped: Arc<AtomicBool>,
 }
 
 /// The groups that are open now, for whoever must not wait for the driver.
@@ -149,10 +154,11 @@ impl Sessions {
         let surroundings =
             driver::Surroundings { context: Arc::clone(&context), web, groups: Arc::clone(&groups) };
         let driver = driver::Driver::load(surroundings, availability, commands.downgrade()).await?;
-        let handles = commands.downgrade();
-        let was_asked = move || handles.strong_count() == 0;
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let (handles, asked) = (commands.downgrade(), Arc::clone(&is_stopped));
+        let was_asked = move || asked.load(Ordering::SeqCst) || handles.strong_count() == 0;
         context.tasks.spawn("the sessions", was_asked, driver.run(inbox));
-        Ok(Self { commands, groups, context })
+        Ok(Self { commands, groups, context, is_stopped })
     }
 
     /// ST14: opens a session for a program of the library and invites. Without a sign of this node for `takeover`,
@@ -229,6 +235,7 @@ impl Sessions {
     /// transfers stop where they are, and what groups have under way is written.
     pub async fn stop(&self) {
         let (reply, answer) = oneshot::channel();
+        self.is_stopped.store(true, Ordering::SeqCst);
         // Fails only if it has stopped already.
         let _ = self.commands.send(Command::Stop(reply)).await;
         let _ = answer.await;
