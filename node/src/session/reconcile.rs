@@ -89,7 +89,7 @@ impl Driver {
         let wanted = wanted(run);
         // First: a page whose update the closing group refuses would think that it is refused for good.
         if !wanted.run {
-            self.reconcile_web(session, false).await;
+            self.reconcile_web(session, false);
         }
         self.reconcile_group(session, wanted.group).await;
         self.reconcile_transfer(session, wanted.fetch);

@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | 1 | `iss`: who signs | text, a PeerId | all |
 //! | 2 | `sub`: program name of a ticket, member of a slot | text | ticket, slot |
-//! | 3 | `aud`: host, next host, candidate | text, a PeerId | ticket, handover, vote |
+//! | 3 | `aud`: host, next host, candidate, member of a session | text, a PeerId | ticket, handover, vote, membership |
 //! | 4 | `exp` | whole seconds since 1970 | ticket |
 //! | 5 | `nbf` | whole seconds since 1970 | ticket |
 //! | 6 | `iat`: when it was signed, or what it reports happened | whole seconds since 1970 | all |
@@ -26,7 +26,7 @@
 //! | -65544 | k; in a handover, the first that was never granted | unsigned | slot, release, handover |
 //! | -65545 | generation | unsigned | slot, release |
 //! | -65546 | release that freed the slot | bytes, an envelope | slot, from generation 1 |
-//! | -65547 | slot | 32 bytes | release, receipt of a member |
+//! | -65547 | slot | 32 bytes | release, membership, receipt of a member |
 //! | -65548 | session | 16 bytes | receipt, update, handover |
 //! | -65549 | kind of receipt | unsigned | receipt |
 //! | -65550 | used from | whole seconds since 1970 | receipt of use |
