@@ -78,7 +78,7 @@ async fn hear_updates(number: usize, group: Group, record: Arc<Record>) {
             && let Some(newest) = page.last()
         {
             last = newest.serial;
-            for stored in page.iter().filter(|stored| stored.update.sender != me) {
+            for stored in page.iter().filter(|stored| stored.update.sender() != me) {
                 record.heard(number, &stored.update.payload);
             }
             if page.len() < PAGE {
