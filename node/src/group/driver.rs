@@ -358,7 +358,7 @@ impl Driver {
         let hosts = self.hosts.borrow_and_update().clone();
         if let Some((host, _)) = hosts.now {
             match inner.store.newest_checkpoint(inner.session, host).await {
-                Ok(Some(checkpoint)) if hosts.count(&checkpoint) => {
+                Ok(Some(checkpoint)) if hosts.count(&checkpoint) && self.has_all_of(&checkpoint) => {
                     let mut batch = self.batch(inner);
                     batch.recognise(checkpoint);
                     self.commit(inner, batch).await;
@@ -372,6 +372,11 @@ impl Driver {
         self.want_somebody();
         // What waits may wait no longer.
         self.do_all(inner, Vec::new()).await;
+    }
+
+    /// Whether everything that a checkpoint covers is here.
+    fn has_all_of(&self, checkpoint: &Update) -> bool {
+        checkpoint.covered().iter().all(|link| self.log.heads().of(link.chain) >= link.number)
     }
 
     /// To everyone at once. What cannot be sealed or is not taken by the queues is tried again soon; receivers see the gap
