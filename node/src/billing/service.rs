@@ -120,6 +120,7 @@ impl Service {
             return self.answer_again(booked, &receipt);
         }
         if booking.is_full(&right, MAX_RECEIPTS_PER_COPY).await? {
+            booking.give_up().await?;
             return Err(NotBooked::TooMany);
         }
         let verdict = judge(&mut booking, &right, now).await?;

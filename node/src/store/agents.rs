@@ -78,6 +78,7 @@ impl Store {
         .fetch_one(&mut *write)
         .await?;
         if others.unsigned_abs() + (key.len() + value.len()) as u64 > quota {
+            write.rollback().await?;
             return Ok(false);
         }
         sqlx::query(
