@@ -459,9 +459,8 @@ pub(super) async fn write_file(file: &Path, bytes: &[u8], force: bool) -> Result
     };
     let existing = if force { Existing::Replace } else { Existing::Keep };
     let (to, bytes) = (file.to_owned(), bytes.to_vec());
-    let writing = tokio::task::spawn_blocking(move || {
-        whole_file::write(&to, &bytes, Readers::AsUsual, existing)
-    });
+    let writing =
+        tokio::task::spawn_blocking(move || whole_file::write(&to, &bytes, Readers::AsUsual, existing));
     writing.await.unwrap_or_else(|ended| Err(std::io::Error::other(ended))).map_err(failed)
 }
 
