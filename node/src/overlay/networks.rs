@@ -126,7 +126,7 @@ fn is_public_name(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let is_local =
         |end: &&str| name.strip_suffix(*end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    name.contains('.') && name.parse::<IpAddr>().is_err() && !LOCAL_NAMES.iter().any(|end| is_local(end))
+    name.contains('.') && name.parse::<IpAddr>().is_err() && !LOCAL_NAMES.iter().any(is_local)
 }
 
 #[cfg(test)]

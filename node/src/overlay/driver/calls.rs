@@ -42,7 +42,9 @@ impl Driver {
     }
 
     pub(super) fn call_partners(&mut self) {
-        let room = MAX_CALLS.saturating_sub(self.dials.len());
+        // Others that are called, those that mDNS finds, say, take no room of theirs.
+        let under_way = self.dials.keys().filter(|peer| self.partners.has(peer)).count();
+        let room = MAX_CALLS.saturating_sub(under_way);
         for peer in self.partners.due(Instant::now(), room) {
             self.reach(peer, None);
         }

@@ -26,7 +26,7 @@ async fn sent_away(log: &Log) -> Inside {
 #[tokio::test]
 async fn who_was_removed_hears_nothing_more_and_is_not_heard() {
     let log = Log::start();
-    let mut inside = sent_away(&log).await;
+    let mut inside = Box::pin(sent_away(&log)).await;
     let session = inside.session;
     let mut hearing = [&inside.host, &inside.honest].map(|site| group(site, session).realtime());
     // It opens the topic again, and calls once more.
@@ -58,7 +58,7 @@ async fn who_was_removed_hears_nothing_more_and_is_not_heard() {
 #[tokio::test]
 async fn who_was_removed_gets_no_answers_and_does_not_get_back_in() {
     let log = Log::start();
-    let inside = sent_away(&log).await;
+    let inside = Box::pin(sent_away(&log)).await;
     let (session, rogue) = (inside.session, &inside.rogue);
     posts(&inside.host, session, "without it").await;
     until(async || !kept(&inside.honest, session).await.is_empty()).await;
