@@ -377,7 +377,7 @@ impl Member {
         request: &VoteRequest,
         context: &mut Context<'_>,
     ) -> Result<(), StepError> {
-        let is_known = self.is_of_host(from, request) || self.voters().contains(&from);
+        let is_known = from == self.host().peer || self.voters().contains(&from);
         if !self.state.in_group() || !is_known || !self.gives_vote(from, request, context.now) {
             return Ok(());
         }

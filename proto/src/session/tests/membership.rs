@@ -8,7 +8,7 @@ use crate::{
     rights::Signed,
     session::{
         Claim,
-        election::{MAX_TERM_STEP, Mandate, Vote},
+        election::{MAX_TERM_STEP, Mandate, Standing, Vote},
     },
 };
 
@@ -238,4 +238,17 @@ fn requests_for_a_vote_take_a_step_only_when_a_vote_is_given() {
         world.ask(voter, from, &candidacy(&world, first, 100));
     }
     assert_eq!(world.steps_by_request, 1);
+}
+
+#[test]
+fn a_host_that_follows_another_one_by_now_can_be_voted_for() {
+    let mut world = running(3, 3);
+    world.now = world.now + TAKEOVER;
+    let from = world.host_identity.peer();
+    let candidate = contact(&world.host_identity, "host");
+    // It handed over to member 1, of which member 0 has not heard, and that one is lost.
+    let follows = Standing { term: 1, host: world.identities[1].peer() };
+    let request = VoteRequest { candidate, slot: None, membership: None, follows, ..candidacy(&world, 0, 3) };
+    let answer = world.ask(0, from, &request);
+    assert!(matches!(answer, VoteResponse::Granted { .. }), "{answer:?}");
 }
