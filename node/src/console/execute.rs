@@ -149,7 +149,9 @@ pub async fn execute(
         }
         Command::Ticket(command) => ticket(node, command).await?,
         Command::Card(CardCommand::Write { name, file, force }) => {
-            spare_file(&file, force)?;
+            if !force && file.symlink_metadata().is_ok() {
+                return Err(CommandError::Exists(file.display().to_string()));
+            }
             let program = card::write(context, &name, &file).await?;
             json!({"program": program, "file": file})
         }
@@ -441,14 +443,6 @@ fn show_ticket(held: &HeldTicket) -> Value {
     json["not_before"] = json!(clock::rfc3339(ticket.not_before));
     json["slots"] = slots.collect();
     json
-}
-
-/// A file that is there already is replaced only by somebody who says so.
-fn spare_file(file: &Path, force: bool) -> Result<(), CommandError> {
-    match force || file.symlink_metadata().is_err() {
-        true => Ok(()),
-        false => Err(CommandError::Exists(file.display().to_string())),
-    }
 }
 
 /// Writes a user's file, whole or not at all; `force`: also in the place of one that is there.

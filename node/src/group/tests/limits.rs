@@ -48,7 +48,7 @@ async fn each_member_has_its_share_of_the_writers_queue() {
     // Its places are free again.
     let later = update(2, 257, "later");
     site.group.heard(peer(2), &packet(&mut noisy, Lane::Updates, later.bytes()));
-    until(async || site.heads().of(&peer(2)) == 257).await;
+    until(async || site.heads().of(peer(2)) == 257).await;
 }
 
 #[tokio::test]

@@ -148,10 +148,10 @@ proptest! {
                     let release = before.map(|before| honest.cloned().unwrap_or_else(|| made_up(k, before, by)));
                     let slot = given(k, generation, to, release.as_ref());
                     // Who has a copy takes no other.
-                    if !holds.contains_key(&to) {
+                    holds.entry(to).or_insert_with(|| {
                         books.learn(&slot, News::Reported);
-                        holds.insert(to, slot);
-                    }
+                        slot
+                    });
                 }
                 Cheat::Returns { who, is_shown } => {
                     let Some(slot) = holds.remove(&who) else { continue };
