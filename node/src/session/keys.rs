@@ -103,8 +103,8 @@ impl Driver {
         }
     }
 
-    /// Asks the host, or another member if that is out of reach.
-    pub(super) fn pull_commits(&self, session: SessionId, after: u64) {
+    /// Asks the host; if that is out of reach, whoever is known to be ahead, and another member.
+    pub(super) fn pull_commits(&self, session: SessionId, after: u64, ahead: Option<PeerId>) {
         let Some(run) = self.runs.get(&session) else { return };
         let (Some(member), Some(commands)) = (run.record.role.as_member(), self.commands.upgrade()) else {
             return;
@@ -114,7 +114,7 @@ impl Driver {
         let other = present.into_iter().choose(&mut rand::rng());
         let overlay = self.context.overlay.clone();
         tokio::spawn(async move {
-            for from in std::iter::once(host).chain(other) {
+            for from in std::iter::once(host).chain(ahead).chain(other) {
                 let request = Request::Commits(CommitsRequest { session, after });
                 match overlay.request(from, request).await {
                     Ok(Response::Commits(answer)) => {

@@ -141,7 +141,7 @@ impl Driver {
                 self.context.store.tidy_soon();
                 self.enter(session, keys);
             }
-            Output::PullCommits { after } => self.pull_commits(session, after),
+            Output::PullCommits { after, ahead } => self.pull_commits(session, after, ahead),
             Output::AskVote { of, request } => self.ask_vote(of, request),
             Output::Refused { from, what } => self.oddities.tell(session, from, what.into()),
             Output::Receipt(_) | Output::Released(_) => self.context.outbox.wake(),

@@ -190,6 +190,8 @@ pub(super) struct Known {
     pub(super) backed: u32,
     /// Everyone in the group but the host.
     pub(super) voters: BTreeSet<PeerId>,
+    /// This node's own last vote, which counts though a candidate may have won without it.
+    pub(super) own_vote: Option<Signed<Vote>>,
 }
 
 impl Known {
@@ -217,6 +219,7 @@ impl Known {
         let claimant = Claimant { session: self.session, term, peer: host };
         let known: BTreeSet<PeerId> = self.voters.iter().copied().chain([self.host]).collect();
         let mut voted = voters(votes, claimant, &known);
+        voted.extend(self.own_vote.as_ref().and_then(|vote| vote_for(vote, claimant)));
         // The host itself goes on in a later term, or hands over.
         let is_its_word = voted.remove(&self.host);
         let is_elected = is_known && is_enough(voted.len(), self.voters.len());

@@ -157,6 +157,8 @@ pub enum Output {
     PullCommits {
         /// The epoch that this node is in.
         after: u64,
+        /// Who is known to be in a later one: the first to ask if the host is out of reach.
+        ahead: Option<PeerId>,
     },
     /// A peer said what is not its to say: for the log.
     Refused {

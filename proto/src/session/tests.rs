@@ -235,12 +235,12 @@ impl World {
                 let before = self.entered.insert(from, Arc::clone(&keys));
                 assert!(before.is_none_or(|before| before.epoch() < keys.epoch()), "keys only go on");
             }
-            Output::PullCommits { after } => {
+            Output::PullCommits { after, ahead } => {
                 let host = self.role(from).unwrap().as_member().unwrap().host().peer;
                 let others = self.role(from).unwrap().group().unwrap();
                 let up = |peer: &PeerId| !self.down.contains(&self.node_of(*peer));
                 let others = others.iter().map(|contact| contact.peer).filter(|peer| *peer != host);
-                if let Some(to) = std::iter::once(host).chain(others).find(up) {
+                if let Some(to) = std::iter::once(host).chain(ahead).chain(others).find(up) {
                     self.parcels.push(Parcel { from, to: self.node_of(to), load: Load::Pull { after } });
                 }
             }

@@ -166,7 +166,7 @@ impl World {
                 }
             }
             Output::Entered(keys) => self.enter(node, session, &keys),
-            Output::PullCommits { after } => self.pull_commits(node, session, after),
+            Output::PullCommits { after, ahead } => self.pull_commits(node, session, after, ahead),
             Output::AskVote { of, request } => {
                 if let Some(of) = self.by_peer.get(&of).copied() {
                     self.send(node, of, session, Load::Ask(request));
@@ -178,17 +178,19 @@ impl World {
         }
     }
 
-    /// The host, or another member if that is out of reach.
-    fn pull_commits(&mut self, node: usize, session: SessionId, after: u64) {
+    /// The host; if that is out of reach, whoever is known to be ahead, or another member.
+    fn pull_commits(&mut self, node: usize, session: SessionId, after: u64, ahead: Option<PeerId>) {
         let near = self.in_reach(node);
         let Some(role) = self.nodes[node].role(session) else { return };
         let Some(member) = role.as_member() else { return };
-        let host = self.by_peer.get(&member.host().peer).copied().filter(|host| near.contains(host));
+        let near_node = |peer: PeerId| self.by_peer.get(&peer).copied().filter(|at| near.contains(at));
+        let host = near_node(member.host().peer);
+        let ahead = ahead.and_then(near_node);
         let others: Vec<usize> =
             self.group_of(node, session).into_iter().filter(|at| near.contains(at)).collect();
         let to = match host {
             Some(host) if !self.dice.chance(200) => Some(host),
-            _ => self.dice.pick(&others).or(host),
+            _ => ahead.or_else(|| self.dice.pick(&others)).or(host),
         };
         if let Some(to) = to {
             self.send(node, to, session, Load::Pull { after });

@@ -58,8 +58,9 @@ impl World {
     }
 
     /// Who was put out by a host that could not say so, or let in by one that was lost before anybody else heard of it,
-    /// and whoever follows those: nobody can tell them but the user who invites them again. Known, and counted;
-    /// everyone else has to agree.
+    /// and whoever follows those: nobody can tell them but the user who invites them again. So it is with who was away while
+    /// so many went that those who are left are no majority of the members that it knows: its host is lost, and nobody can
+    /// show it that another one was elected. Known, and counted; everyone else has to agree.
     fn left_behind(&self, session: SessionId, live: &[usize]) -> BTreeSet<usize> {
         let role = |at: usize| self.nodes[at].role(session);
         let host_of = |at: usize| match role(at) {
@@ -95,7 +96,15 @@ impl World {
                 member.roster().any(|entry| entry.contact.peer == main_peer && !entry.state.in_group())
             })
         };
-        live.iter().copied().filter(|at| is_out(*at) || follows_out(*at) || has_put_main_out(*at)).collect()
+        let is_stranded = |at: usize| {
+            let known = || self.group_of(at, session).into_iter().filter(|other| host_of(at) != Some(*other));
+            let there = known().filter(|other| live.contains(other)).count() + 1;
+            let follows_lost = host_of(at).is_none_or(|host| !live.contains(&host));
+            follows_lost && there * 2 <= known().count() + 1
+        };
+        let is_behind =
+            |at: &usize| is_out(*at) || follows_out(*at) || has_put_main_out(*at) || is_stranded(*at);
+        live.iter().copied().filter(is_behind).collect()
     }
 
     fn check_session(&mut self, session: SessionId) {

@@ -304,7 +304,7 @@ impl Host {
     /// What it takes to convince this host that another one is.
     pub(in crate::session) fn known(&self, me: PeerId) -> Known {
         let (session, term, backed) = (self.session, self.office.term, self.office.backed);
-        Known { session, term, host: me, backed, voters: self.voters() }
+        Known { session, term, host: me, backed, voters: self.voters(), own_vote: None }
     }
 
     /// Members, by what counts for votes.

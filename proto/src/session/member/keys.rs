@@ -54,8 +54,10 @@ pub(super) struct Keys {
     #[serde(with = "crate::session::shared")]
     current: Option<Arc<GroupKeys>>,
     log: CommitLog,
-    /// By which the host, or the next one, can let this node in.
+    /// By which the host can let this node in: it was sent to it.
     offer: Option<KeyOffer>,
+    /// By which the next host can: it went along with this node's vote.
+    vote_offer: Option<KeyOffer>,
     /// The newest epoch that the host spoke of.
     #[serde(default)]
     wanted: u64,
@@ -63,6 +65,9 @@ pub(super) struct Keys {
     pull_at: Option<Timestamp>,
     #[serde(skip)]
     pulls: u32,
+    /// Who was in a later epoch last.
+    #[serde(skip)]
+    ahead: Option<PeerId>,
     /// Hints before that wait.
     #[serde(skip)]
     rests_until: Option<Timestamp>,
@@ -83,9 +88,14 @@ impl Keys {
         self.current.as_ref().map_or(0, |keys| keys.epoch())
     }
 
-    /// Somebody can let this node in by this offer now.
+    /// Notes that the host can let this node in by this offer now.
     pub(super) fn offered(&mut self, offer: KeyOffer) {
         self.offer = Some(offer);
+    }
+
+    /// Notes that a candidate can, once it is host. The host of now may be about to answer the other offer.
+    pub(super) fn offered_with_vote(&mut self, offer: KeyOffer) {
+        self.vote_offer = Some(offer);
     }
 
     /// The commits that are kept, of this term and the one before.
@@ -97,13 +107,15 @@ impl Keys {
         self.log = log;
     }
 
-    pub(super) fn offer(&self) -> Option<&KeyOffer> {
-        self.offer.as_ref()
+    pub(super) fn vote_offer(&self) -> Option<&KeyOffer> {
+        self.vote_offer.as_ref()
     }
 
-    /// An epoch beyond this node's: its commits are asked for.
-    pub(super) fn heard_of(&mut self, epoch: u64, now: Timestamp) {
+    /// Notes that `by` is in an epoch beyond this node's: its commits are asked for. It may be of a group that this node has
+    /// not heard of yet.
+    pub(super) fn heard_of(&mut self, epoch: u64, by: PeerId, now: Timestamp) {
         if epoch > self.epoch() {
+            self.ahead = Some(by);
             self.heard_of_others(epoch, now);
         }
     }
@@ -139,6 +151,11 @@ impl Keys {
         }
     }
 
+    /// Returns who said last that it is in a later epoch, once.
+    pub(super) fn take_ahead(&mut self) -> Option<PeerId> {
+        self.ahead.take()
+    }
+
     /// After a restart.
     pub(super) fn go_on(&mut self, now: Timestamp) {
         if self.wanted > self.epoch() {
@@ -156,7 +173,7 @@ impl Keys {
         }
     }
 
-    /// The term's keys are of the past. The offer stays: it may be the one that went along with this node's vote.
+    /// The term's keys are of the past. The offer that went along with this node's vote stays.
     /// Those of another host of the `same` term are good for nothing.
     pub(super) fn begin_term(&mut self, same: bool) {
         if same {
@@ -233,13 +250,17 @@ impl Member {
         outputs: &mut Vec<Output>,
     ) -> Result<(), StepError> {
         let name = GroupName { session: self.session, term: self.term() };
-        let joined =
-            self.keys.offer.as_ref().map(|offer| GroupKeys::join(offer, welcome, name, self.host().peer));
+        let offers = self.keys.vote_offer.iter().chain(&self.keys.offer);
+        let joined = offers.map(|offer| GroupKeys::join(offer, welcome, name, self.host().peer));
+        // Of the one that the welcome answers, or of the last.
+        let joined = joined.reduce(|before, next| if before.is_ok() { before } else { next });
         let seated = self.seated();
         match joined {
             Some(Ok(keys)) if keys.members().keys().all(|peer| seated.contains(peer)) => {
                 let keys = Arc::new(keys);
-                (self.keys.current, self.keys.offer) = (Some(Arc::clone(&keys)), None);
+                self.keys.current = Some(Arc::clone(&keys));
+                self.keys.offer = None;
+                self.keys.vote_offer = None;
                 (self.keys.haunted, self.keys.strayed) = (None, None);
                 outputs.push(Output::Entered(keys));
                 Ok(())

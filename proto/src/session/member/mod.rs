@@ -370,7 +370,7 @@ impl Member {
             outputs.push(Output::Send { to: self.host().peer, term, first, messages });
         }
         if let Some(after) = self.keys.pull(now).filter(|_| self.state.in_group()) {
-            outputs.push(Output::PullCommits { after });
+            outputs.push(Output::PullCommits { after, ahead: self.keys.take_ahead() });
         }
         Ok(())
     }

@@ -362,7 +362,7 @@ impl Member {
         if is_mine {
             self.host_heard(from, self.term(), now);
         }
-        self.keys.heard_of(request.epoch, now);
+        self.keys.heard_of(request.epoch, from, now);
         if self.gives_vote(from, request, now) {
             return RequestEffect::Step;
         }
@@ -388,7 +388,7 @@ impl Member {
 
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
-        self.keys.offered(offer);
+        self.keys.offered_with_vote(offer);
         Ok(())
     }
 
@@ -468,7 +468,7 @@ impl Member {
     /// What a candidate is to be told.
     #[must_use]
     pub fn vote_for(&self, from: PeerId, request: &VoteRequest, now: Timestamp) -> VoteResponse {
-        match (&self.succession.voted, self.keys.offer()) {
+        match (&self.succession.voted, self.keys.vote_offer()) {
             (Some((term, candidate, vote)), Some(offer)) if (*term, *candidate) == (request.term, from) => {
                 VoteResponse::Granted { vote: vote.clone(), package: offer.package().to_vec() }
             }
@@ -505,7 +505,7 @@ impl Member {
             }
             VoteResponse::Refused { term, epoch, hears } if voters.contains(&from) => {
                 self.succession.newest.hear(term, now);
-                self.keys.heard_of(epoch, now);
+                self.keys.heard_of(epoch, from, now);
                 if let Some(hears) = hears {
                     self.heard_host(hears.host);
                 }
@@ -578,7 +578,8 @@ impl Member {
     /// What it takes to convince this node of another host.
     pub(in crate::session) fn known(&self) -> Known {
         let (session, term, host) = (self.session, self.term(), self.host().peer);
-        Known { session, term, host, backed: self.succession.backed, voters: self.voters() }
+        let own_vote = self.succession.voted.as_ref().map(|(.., vote)| vote.clone());
+        Known { session, term, host, backed: self.succession.backed, voters: self.voters(), own_vote }
     }
 
     /// What this node keeps of the session when it is host itself. The deposed host has a seat: it may be back.
