@@ -149,6 +149,11 @@ impl Channel {
         self.waiting.is_empty()
     }
 
+    /// Returns whether a message of which `is_it` holds was said and is not taken yet.
+    pub(super) fn has_waiting(&self, is_it: impl Fn(&Message) -> bool) -> bool {
+        self.waiting.iter().any(is_it)
+    }
+
     /// Whether nothing is tried any more, as long as the peer does not come into reach.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {

@@ -277,8 +277,13 @@ impl Member {
         self.keys.current.as_ref().is_some_and(|keys| keys.term() == self.term())
     }
 
-    /// This node's keys are of no use: the host is asked to let it in anew.
+    /// This node's keys are of no use: the host is asked to let it in anew, unless it has not taken the last such question.
     pub(super) fn offer_anew(&mut self, context: &mut Context<'_>) -> Result<(), StepError> {
+        let is_offer = |message: &Message| matches!(message, Message::Offer(_));
+        if self.keys.offer.is_some() && self.channel.has_waiting(is_offer) {
+            return Ok(());
+        }
+
         let seed = context.random.seed();
         let offer = KeyOffer::new(context.identity, &seed).map_err(|_| StepError::Keys)?;
         self.channel.say(Message::Offer(offer.package().to_vec()), context.now);

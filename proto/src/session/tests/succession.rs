@@ -367,6 +367,29 @@ fn a_vote_for_the_last_term_does_not_end_elections() {
     );
 }
 
+#[test]
+fn who_waits_for_the_answer_to_its_offer_makes_no_other() {
+    let mut world = running(2, 2);
+    let from = world.host_identity.peer();
+    let newest = world.role(0).unwrap().keys().unwrap().epoch() + 9;
+    for _ in 0..100 {
+        let answer = CommitsResponse { newest, ..CommitsResponse::default() };
+        world.tell(0, Input::Commits { from, answer });
+        world.now = world.now + Duration::from_secs(30);
+        world.tell(0, Input::Tick);
+    }
+
+    let offers = world.parcels.iter().filter_map(|parcel| match &parcel.load {
+        Load::Messages { messages, .. } => {
+            Some(messages.iter().filter(|message| matches!(message, Message::Offer(_))).count())
+        }
+        _ => None,
+    });
+    assert_eq!(offers.max(), Some(1));
+    world.settle();
+    world.agree(&[0, 1, HOST]);
+}
+
 fn newcomer_without_telling_0() -> (World, crate::session::Change) {
     let mut world = running(5, 3);
     world.identities.push(Identity::from_seed(&[77; 32]));
