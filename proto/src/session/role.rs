@@ -11,6 +11,7 @@ use super::{
     CommitLog, Contact, Host, HostState, LinkRefusal, LinkSecret, Member, MemberState, Membership, Message,
     RosterEntry,
     election::{Claimant, Known, Mandate, NewestTerm, RequestEffect, VoteRequest, VoteResponse, voters},
+    member::check_handover,
     message::Claim,
     step::{Context, Input, Output, Refused, StepError},
 };
@@ -18,7 +19,7 @@ use crate::{
     group::keys::GroupKeys,
     identity::PeerId,
     ids::SessionId,
-    rights::{Signed, Slot, Ticket, Verified},
+    rights::{Handover, Signed, Slot, Ticket, Verified},
     time::Timestamp,
     wire::CommitsResponse,
 };
@@ -318,12 +319,15 @@ impl Role {
     pub fn believes(&self, me: PeerId, from: PeerId, term: u32, messages: &[Message]) -> bool {
         let mandates = match messages.first() {
             Some(Message::Claim(claim)) => &claim.mandates,
-            Some(Message::Invite(invitation))
-                if invitation.handover.is_some() || from == self.ticket().host =>
-            {
-                return true;
+            Some(Message::Invite(invitation)) => {
+                let is_handed_over = |handover: &Signed<Handover>| {
+                    check_handover(handover, self.ticket(), self.session(), from, term).is_ok()
+                };
+                if from == self.ticket().host || invitation.handover.as_ref().is_some_and(is_handed_over) {
+                    return true;
+                }
+                &invitation.mandates
             }
-            Some(Message::Invite(invitation)) => &invitation.mandates,
             _ => return false,
         };
         let claimant = Claimant { session: self.session(), term, peer: from };

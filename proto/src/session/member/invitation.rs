@@ -7,7 +7,7 @@ use crate::{
     group::keys::KeyOffer,
     identity::PeerId,
     ids::SessionId,
-    rights::{Ticket, TicketError, Verified, VerifyError},
+    rights::{Handover, Signed, Ticket, TicketError, Verified, VerifyError},
     session::{
         Channel, Contact, DeclineReason, Invitation, MAX_IN_FLIGHT, Message,
         election::Claimant,
@@ -192,10 +192,26 @@ fn check_host(
     term: u32,
     now: Timestamp,
 ) -> Result<(), InvitationError> {
-    let Some(handover) = &invitation.handover else { return Ok(ticket.check(from, now)?) };
+    match &invitation.handover {
+        Some(handover) => check_handover(handover, ticket, session, from, term),
+        None => Ok(ticket.check(from, now)?),
+    }
+}
+
+/// Whether the ticket's copies were handed over to `to` in this session, in this term or an earlier one.
+pub(in crate::session) fn check_handover(
+    handover: &Signed<Handover>,
+    ticket: &Verified<Ticket>,
+    session: SessionId,
+    to: PeerId,
+    term: u32,
+) -> Result<(), InvitationError> {
+    let said = handover.unverified();
+    if (said.session, said.to) != (session, to) || said.term > term {
+        return Err(InvitationError::OtherHost);
+    }
     let handover = handover.clone().verify()?;
-    let named = (handover.session, handover.to) == (session, from) && handover.term <= term;
-    if named && handover.check(ticket).is_ok() { Ok(()) } else { Err(InvitationError::OtherHost) }
+    handover.check(ticket).map_err(|_| InvitationError::OtherHost)
 }
 
 /// All but whether it is the host who invites.

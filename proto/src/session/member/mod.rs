@@ -24,7 +24,10 @@ use std::{sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use self::invitation::{InvitationError, Invited};
-pub(super) use self::roster::{AdmissionRule, Seated, place};
+pub(super) use self::{
+    invitation::check_handover,
+    roster::{AdmissionRule, Seated, place},
+};
 use self::{keys::Keys, succession::Succession};
 use super::{
     Channel, Contact, Membership, Message, RosterEntry,

@@ -252,3 +252,46 @@ fn a_host_that_follows_another_one_by_now_can_be_voted_for() {
     let answer = world.ask(0, from, &request);
     assert!(matches!(answer, VoteResponse::Granted { .. }), "{answer:?}");
 }
+
+#[test]
+fn an_invitation_by_copies_that_were_not_handed_over_is_not_worth_a_step() {
+    let mut world = running(3, 2);
+    let outsider = Outsider::of(&world);
+    let accomplice = Identity::from_seed(&[89; 32]);
+    let ticket = world.host().ticket().clone();
+    world.tell(0, Input::Leave);
+    let handover = |by: &Identity, session| {
+        let (ticket, term, host, to) = (ticket.hash(), 1, by.peer(), outsider.peer());
+        let handover = crate::rights::Handover {
+            ticket,
+            session,
+            term,
+            host,
+            to,
+            first: 2,
+            numbers: vec![],
+            at: world.now,
+            via: None,
+        };
+        sign(&handover, by).unwrap().to_signed()
+    };
+
+    let is_worth_a_step = |handover| {
+        let invitation = super::super::Invitation {
+            ticket: ticket.to_signed(),
+            host: contact(&outsider.identity, "o"),
+            billing: vec![],
+            handover: Some(handover),
+            mandates: vec![],
+            version: "1".into(),
+            size: 1,
+            expires: world.now + TAKEOVER,
+        };
+        let messages = [Message::Invite(Box::new(invitation))];
+        let me = world.identities[0].peer();
+        world.role(0).unwrap().believes(me, outsider.peer(), 1, &messages)
+    };
+    assert!(!is_worth_a_step(handover(&accomplice, SESSION)), "by somebody who had none");
+    assert!(!is_worth_a_step(handover(&world.host_identity, SessionId([8; 16]))), "in another session");
+    assert!(is_worth_a_step(handover(&world.host_identity, SESSION)));
+}
