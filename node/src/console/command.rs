@@ -386,7 +386,7 @@ pub struct Send {
     /// What to say
     pub text: String,
     /// A name for it, for scripts that try again: under the same name it is posted once
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     #[serde(default)]
     pub key: Option<String>,
 }

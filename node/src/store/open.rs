@@ -109,9 +109,10 @@ fn options(file: &Path) -> SqliteConnectOptions {
         .busy_timeout(PATIENCE)
 }
 
-/// Whether nobody has written anything into it.
+/// Returns whether no node has written anything into it; somebody else may have.
 async fn is_empty(pool: &sqlx::SqlitePool) -> Result<bool, sqlx::Error> {
-    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(pool).await?;
+    let query = "SELECT count(*) FROM sqlite_master WHERE name = '_sqlx_migrations'";
+    let tables: i64 = sqlx::query_scalar(query).fetch_one(pool).await?;
     Ok(tables == 0)
 }
 
