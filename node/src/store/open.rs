@@ -41,7 +41,7 @@ pub enum OpenError {
     #[error("this home was written by a newer version of parlor: update parlor, or choose another --home")]
     Newer,
     #[error(
-        "{0} is missing or empty, and identity.key is there: restore it from a backup, or go on as the same node \
+        "{0} is missing or empty, or another program's, and identity.key is there: restore it from a backup, or go on as the same node \
          without its programs, tickets and sessions: parlor up --new-database"
     )]
     Gone(PathBuf),

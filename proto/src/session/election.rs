@@ -196,7 +196,7 @@ pub(super) struct Known {
 
 impl Known {
     /// Returns the last term that a majority is shown for, if these mandates, one after the other, convince this node that
-    /// `claimant` is host now.
+    /// `claimant` is host now; `None` if they do not.
     pub(super) fn is_led_to(&self, claimant: Claimant, mandates: &[Mandate]) -> Option<u32> {
         let mut known = self.clone();
         for mandate in mandates.iter().take(MAX_MANDATES) {
@@ -236,7 +236,7 @@ impl Known {
     }
 }
 
-/// The newest term that a node knows of, the later ones in its own elections come after it.
+/// The newest term that a node knows of: it stands for host, and votes, in later ones only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct NewestTerm {
     term: u32,
